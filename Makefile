@@ -1,0 +1,53 @@
+# make lab   install, then open chapter 00 in JupyterLab      make book       the HTML site, strict
+# make test  install, then run every test and notebook        make demo       train the digits model, write a picture
+# make notebooks  regenerate and execute notebooks/ from book/ make assignments  nbgrader's student versions
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+CHAPTERS := $(basename $(notdir $(wildcard book/[0-9][0-9]-*.md)))
+
+.PHONY: lab test book demo notebooks assignments lint clean
+.DEFAULT_GOAL := lab
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	if command -v uv >/dev/null; then \
+	    uv pip install -q --python $(BIN)/python $${PIP_FIND_LINKS:+--find-links "$$PIP_FIND_LINKS"} -c constraints.txt -e '.[book,test,classroom,lint]'; \
+	else \
+	    $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[book,test,classroom,lint]'; \
+	fi
+	touch $@
+
+lab: $(STAMP)
+	$(BIN)/jupyter lab notebooks/00-one-sitting.ipynb
+
+test: $(STAMP)
+	TINYLDM_SCALE=ci $(BIN)/python -m pytest tests
+	TINYLDM_SCALE=ci $(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg notebooks
+
+book: $(STAMP)
+	$(BIN)/sphinx-build -q -W --keep-going -j 1 -b html book build/html
+	@echo "open build/html/index.html"
+
+demo: $(STAMP)
+	$(BIN)/python -m tinyldm demo --out build/demo
+
+notebooks: $(STAMP) $(CHAPTERS:%=notebook-%)
+
+notebook-%: $(STAMP)
+	mkdir -p notebooks
+	$(BIN)/jupytext --quiet --to ipynb --update --output notebooks/$*.ipynb book/$*.md
+	TINYLDM_SCALE=$${TINYLDM_SCALE:-cpu} $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --ExecutePreprocessor.coalesce_streams=True --inplace notebooks/$*.ipynb
+
+assignments: $(STAMP)
+	$(BIN)/python -m tinyldm.exercises.assignment book build/assignments
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,52 @@
+"""The book: MyST sources, outputs from the executed notebooks, nothing from another host."""
+
+import shutil
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+# A chapter's page is its executed notebook, so that building never runs anything. The notebooks are generated from the
+# chapters' .md files, which are therefore left out; a test compares the two cell by cell.
+for stale in HERE.glob("[0-9][0-9]-*.ipynb"):
+    stale.unlink()
+for notebook in sorted((HERE.parent / "notebooks").glob("[0-9][0-9]-*.ipynb")):
+    shutil.copy2(notebook, HERE)
+
+project = "tinyldm"
+html_title = "Latent diffusion, a textbook that runs"
+author = "the tinyldm authors"
+copyright = "2026, the tinyldm authors. Text CC BY 4.0, code MIT"
+language = "en"
+
+extensions = [
+    "myst_nb",
+    "sphinx_design",
+    "sphinx_exercise",
+    "sphinxcontrib.bibtex",
+    "sphinx-mathjax-offline",
+]
+exclude_patterns = ["[0-9][0-9]-*.md", "_build", "Thumbs.db"]
+bibtex_bibfiles = ["references.bib"]
+bibtex_default_style = "plain"
+
+nb_execution_mode = "off"
+nb_output_stderr = "remove"
+nb_ipywidgets_js = {}
+nb_number_source_lines = False
+myst_enable_extensions = ["colon_fence", "dollarmath", "amsmath", "deflist", "smartquotes"]
+myst_dmath_double_inline = True
+math_number_all = False
+numfig = True
+
+html_theme = "sphinx_book_theme"
+html_static_path = ["_static"]
+html_css_files = ["book.css"]
+html_theme_options = {
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "use_repository_button": False,
+    "home_page_in_toc": True,
+}
+html_copy_source = False
+html_show_sourcelink = False

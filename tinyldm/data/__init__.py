@@ -1,0 +1,25 @@
+"""Floor 5. Data sets by name."""
+
+from typing import Any
+
+from ..errors import choose, expect
+from .digits import load_digits
+from .memory import InMemory
+from .points import load_points
+
+LOADERS = {"digits": load_digits, "points": load_points}
+
+
+def load(name: str, split: str = "train", size: int | None = None, **options: Any) -> InMemory:
+    """A data set by name: "digits" (images in [-1, 1] with labels) or "points" (2-D toy data).
+
+    split: "train" or "test", which never share an example. size: the side of the images in pixels.
+    Raises ``ValueError`` for an unknown name, split or size.
+    """
+    loader = choose("name", name, LOADERS)
+    choose("split", split, {"train": 0, "test": 1})
+    expect(size is None or (isinstance(size, int) and size >= 1), "size", size, "a whole number of pixels >= 1")
+    return loader(split, size, **options)
+
+
+__all__ = ["LOADERS", "InMemory", "load"]

@@ -1,0 +1,55 @@
+"""Points in the plane: toy data whose density fits on one picture."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..errors import choose, expect
+from ..runtime import seeded
+from .memory import InMemory
+
+
+def _mixture(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Six narrow Gaussians on a circle; the label is the component."""
+    label = torch.randint(6, (n,), generator=generator)
+    angle = label * (2 * math.pi / 6)
+    centre = torch.stack([angle.cos(), angle.sin()], dim=1)
+    return centre + 0.1 * torch.randn(n, 2, generator=generator), label
+
+
+def _rings(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Two noisy circles of radius 0.5 and 1."""
+    label = torch.randint(2, (n,), generator=generator)
+    radius = 0.5 + 0.5 * label + 0.05 * torch.randn(n, generator=generator)
+    angle = 2 * math.pi * torch.rand(n, generator=generator)
+    return radius[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1), label
+
+
+def _moons(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Two interleaved half circles."""
+    label = torch.randint(2, (n,), generator=generator)
+    angle = math.pi * torch.rand(n, generator=generator)
+    sign = 1.0 - 2.0 * label
+    arc = torch.stack([angle.cos() * sign - 0.5 * sign, angle.sin() * sign - 0.25 * sign], dim=1)
+    return arc + 0.05 * torch.randn(n, 2, generator=generator), label
+
+
+SHAPES: dict[str, Callable[[int, torch.Generator], tuple[Tensor, Tensor]]] = {
+    "mixture": _mixture,
+    "rings": _rings,
+    "moons": _moons,
+}
+
+
+def load_points(split: str, size: int | None = None, shape: str = "mixture", n: int = 2000, seed: int = 0) -> InMemory:
+    """n points: "point" (n, 2), about unit size, and "label" (n,). shape: "mixture", "rings" or "moons".
+
+    Train and test are different draws. Raises ``ValueError`` for an unknown shape, n < 1 or a size (points have none).
+    """
+    expect(size is None, "size", size, "None: points have no size")
+    expect(isinstance(n, int) and n >= 1, "n", n, "a whole number >= 1")
+    draw = choose("shape", shape, SHAPES)
+    point, label = draw(n, seeded(2 * seed + (split == "test")))
+    return InMemory({"point": point, "label": label})

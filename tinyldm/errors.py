@@ -1,0 +1,53 @@
+"""Floor 0. How the library says no: name the argument, what was given, what was expected."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def choose(argument: str, name: str, table: Mapping[str, T]) -> T:
+    """Look ``name`` up in ``table``; an unknown name is refused with the nearest known one.
+
+    Raises ``ValueError`` naming ``argument``, what was given and what there is.
+    """
+    if name in table:
+        return table[name]
+    near = get_close_matches(str(name), [str(known) for known in table], n=1, cutoff=0.0)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{argument}={name!r} is unknown{hint} (known: {', '.join(map(str, table))})")
+
+
+def expect(condition: bool, argument: str, given: object, expected: str) -> None:
+    """Raise ``ValueError`` unless ``condition`` holds."""
+    if not condition:
+        raise ValueError(f"{argument}: expected {expected}, got {given}")
+
+
+def in_range(argument: str, value: Tensor, low: float, high: float) -> None:
+    """Raise ``ValueError`` unless every entry of ``value`` lies in [low, high]; NaN does not.
+
+    Values on an accelerator are not looked at: reading them back would stall it.
+    """
+    if value.device.type != "cpu" or value.numel() == 0:
+        return
+    least, most = (float(v) for v in torch.aminmax(value.detach()))
+    if not (low <= least and most <= high):
+        raise ValueError(f"{argument}: expected values in [{low:g}, {high:g}], got [{least:g}, {most:g}]")
+
+
+def image_batch(argument: str, x: Tensor, channels: int, factor: int) -> None:
+    """Raise ``ValueError`` unless x is (B, channels, H, W) with H and W divisible by ``factor``."""
+    expect(x.ndim == 4, argument, f"shape {tuple(x.shape)}", "four dimensions (B, C, H, W)")
+    expect(x.shape[1] == channels, argument, f"{x.shape[1]} channels", f"{channels} channels")
+    height, width = x.shape[2:]
+    expect(
+        height % factor == 0 and width % factor == 0 and height > 0 and width > 0,
+        argument,
+        f"{height}x{width}",
+        f"height and width divisible by {factor}",
+    )

@@ -1,0 +1,232 @@
+"""Chapter 00: noising, solving for x0, PSNR, a prediction, a broken sampler."""
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..denoiser import guided
+from ..dynamics import Dynamics
+from ..grids import grid
+from ..metrics import psnr
+from ..path import VP, Path
+from ..prediction import Predict, Prediction
+from ..runtime import seeded
+from ..shapes import expand
+from ..solvers import ddim, sample
+from .core import Exercise, grade_choice, grade_function, register
+
+
+def _noise() -> list[dict[str, Any]]:
+    """Batches whose height, width and channels differ, so that a wrong broadcast cannot go unseen."""
+    g = seeded(1)
+    shapes = [(3, 4, 8, 8), (2, 1, 5, 7), (6, 2)]
+    return [
+        {
+            "x0": torch.randn(s, generator=g),
+            "eps": torch.randn(s, generator=g),
+            "alpha": 0.1 + 0.8 * torch.rand(s[0], generator=g),
+        }
+        for s in shapes
+    ]
+
+
+def _mix(x0: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return expand(a, x0) * x0 + expand(b, x0) * eps
+
+
+def grade_noise(answer: Any) -> None:
+    """00-1: x_t = alpha x0 + sqrt(1 - alpha^2) eps."""
+    grade_function(
+        answer,
+        lambda x0, eps, alpha: _mix(x0, eps, alpha, (1 - alpha**2).sqrt()),
+        _noise(),
+        wrong=[
+            (lambda x0, eps, a: _mix(x0, eps, a, 1 - a**2), "the noise is multiplied by its variance; a square root is missing."),
+            (lambda x0, eps, a: _mix(x0, eps, a**2, 1 - a**2), "both factors are squared: a square root is missing on each."),
+            (lambda x0, eps, a: _mix(x0, eps, a.sqrt(), (1 - a).sqrt()), "alpha is the factor of the data itself here, not its square (DDPM's alpha-bar is the square)."),
+            (lambda x0, eps, a: _mix(x0, eps, a, (1 - a).sqrt()), "the two variances do not add up to 1: what is the variance of alpha times x0?"),
+            (lambda x0, eps, a: _mix(x0, eps, a, 1 - a), "these factors add up to 1; on a variance-preserving path their squares do."),
+            (lambda x0, eps, a: _mix(x0, eps, (1 - a**2).sqrt(), a), "data and noise have changed places: alpha near 1 must leave the data almost as it was."),
+            (lambda x0, eps, a: _mix(x0, -eps, a, (1 - a**2).sqrt()), "the sign of the noise is flipped."),
+            (lambda x0, eps, a: _mix(x0, eps, a, torch.ones_like(a)), "the noise keeps its full strength whatever alpha is; the variance grows instead of staying 1."),
+            (lambda x0, eps, a: _mix(x0, eps, torch.ones_like(a), (1 - a**2).sqrt()), "the data is not faded: it is not multiplied by alpha."),
+        ],
+    )  # fmt: skip
+
+
+def grade_x0_from_v(answer: Any) -> None:
+    """00-2: x0 = alpha x - sigma v on a variance-preserving path."""
+    g = seeded(2)
+    cases = []
+    for shape in [(3, 4, 8, 8), (5, 2)]:
+        angle = 0.2 + 1.1 * torch.rand(shape[0], *(1,) * (len(shape) - 1), generator=g)
+        cases.append(
+            {
+                "x": torch.randn(shape, generator=g),
+                "v": torch.randn(shape, generator=g),
+                "alpha": angle.cos(),
+                "sigma": angle.sin(),
+            }
+        )
+    grade_function(
+        answer,
+        lambda x, v, alpha, sigma: alpha * x - sigma * v,
+        cases,
+        wrong=[
+            (lambda x, v, a, s: a * x + s * v, "the sign of the v term is flipped; substitute the definitions of x and v and see what the x0 terms add up to."),
+            (lambda x, v, a, s: s * v - a * x, "the sign is flipped: this is minus the data."),
+            (lambda x, v, a, s: s * x + a * v, "this is the noise, not the data: you eliminated x0 instead of eps."),
+            (lambda x, v, a, s: a * v - s * x, "x and v have changed places."),
+            (lambda x, v, a, s: s * x - a * v, "alpha and sigma have changed places."),
+            (lambda x, v, a, s: (x - s * v) / a, "this treats v as if it were the noise; v also contains a part of the data."),
+            (lambda x, v, a, s: a**2 * x - s**2 * v, "both factors are squared; a root is missing, or you multiplied once too often."),
+            (lambda x, v, a, s: x - s * v, "the factor of x is missing."),
+            (lambda x, v, a, s: a * x - v, "the factor of v is missing."),
+            (lambda x, v, a, s: (a * x - s * v) / (a - s), "the determinant is wrong: on this path it comes out as the sum of two squares."),
+        ],
+    )  # fmt: skip
+
+
+def grade_psnr(answer: Any) -> None:
+    """00-3: 10 log10(range^2 / mse), one value an image."""
+    g = seeded(3)
+    cases = []
+    for shape in [(4, 1, 8, 8), (3, 3, 6, 10)]:
+        x = 2 * torch.rand(shape, generator=g) - 1
+        spread = torch.linspace(0.05, 0.4, shape[0]).reshape(-1, 1, 1, 1)
+        cases.append({"x": x, "y": (x + spread * torch.randn(shape, generator=g)).clamp(-1, 1)})
+
+    def mse(x: Tensor, y: Tensor) -> Tensor:
+        return ((x - y) ** 2).flatten(1).mean(1)
+
+    def decibels(ratio: Tensor, factor: float = 10) -> Tensor:
+        return factor * torch.log10(ratio)
+
+    grade_function(
+        answer,
+        psnr,
+        cases,
+        wrong=[
+            (lambda x, y: decibels(1 / mse(x, y)), "the range is taken as 1, but these images run from -1 to 1."),
+            (lambda x, y: decibels(2 / mse(x, y)), "the range is not squared; error and signal must both be powers."),
+            (lambda x, y: decibels(255**2 / mse(x, y)), "the range is taken as 255, but these images run from -1 to 1."),
+            (lambda x, y: decibels(4 / mse(x, y), 20), "twice too large: the factor 20 belongs to a ratio of amplitudes, this is a ratio of powers."),
+            (lambda x, y: decibels(2 / mse(x, y).sqrt()), "half of what is asked for: this is a ratio of amplitudes with the factor that belongs to powers."),
+            (lambda x, y: decibels(4 / mse(x, y).sqrt()), "the error has a square root too many: a root mean square against a squared range."),
+            (lambda x, y: decibels(4 / mse(x, y), 1), "the factor of the decibel is missing: these are bels."),
+            (lambda x, y: 10 * torch.log(4 / mse(x, y)), "the logarithm is the natural one; decibels use base 10."),
+            (lambda x, y: decibels(4 / ((x - y) ** 2).flatten(1).sum(1)), "the squared error is summed over the pixels; it should be a mean, or larger images look worse."),
+            (lambda x, y: decibels(4 / (x - y).abs().flatten(1).mean(1)), "this averages absolute errors; PSNR averages squared ones."),
+            (lambda x, y: decibels(mse(x, y) / 4), "the fraction stands on its head, so the sign is flipped: a better picture must have a higher PSNR."),
+            (lambda x, y: mse(x, y), "this is the mean squared error itself; the ratio and the logarithm are still to come."),
+            (lambda x, y: decibels(4 / ((x - y) ** 2).mean()), "one number for the whole batch: every image has a PSNR of its own, so average over all dimensions but the first."),
+            (lambda x, y: psnr(x, y).mean(), "one number for the whole batch: return the value of each image."),
+        ],
+    )  # fmt: skip
+
+
+def grade_scale(answer: Any) -> None:
+    """00-4: what happens when latents of standard deviation 5 go in unscaled."""
+    grade_choice(
+        answer,
+        "b",
+        {
+            "a": "a network can learn any scale, but the path cannot: the noise has the same strength as before, so what changes is how much of the data is still visible at each time.",
+            "c": "the direction is reversed: the data has become larger, and the noise has not. Which of the two drowns?",
+            "d": "this holds for a scale that alpha and sigma share; here only the data is multiplied.",
+        },
+    )
+
+
+def _posterior(path: Path, mean: float, std: float) -> Predict:
+    """The exact prediction for data N(mean, std^2): a network that needs no training."""
+
+    def predict(x: Tensor, t: Tensor) -> Prediction:
+        alpha, sigma = expand(path.alpha(t), x), expand(path.sigma(t), x)
+        x0 = mean + alpha * std**2 * (x - alpha * mean) / (alpha**2 * std**2 + sigma**2)
+        return Prediction(x0, (x - alpha * x0) / sigma)
+
+    return predict
+
+
+def _loop(
+    on: Predict,
+    off: Predict,
+    scale: float,
+    path: Path,
+    x: Tensor,
+    ts: Tensor,
+    *,
+    extra: float,
+    fade: int,
+    keep: int,
+    sign: int = 1,
+) -> Tensor:
+    """Guided DDIM with every mistake as a dial: at which end alpha and sigma are taken, and where guidance starts from."""
+    for pair in pairwise(ts):
+        c, u = on(x, pair[0]), off(x, pair[0])
+        x0, eps = (b + sign * (scale + extra) * (a - b) for a, b in ((c.x0, u.x0), (c.eps, u.eps)))
+        x = path.alpha(pair[fade]) * x0 + path.sigma(pair[keep]) * eps
+    return x
+
+
+def grade_sampler(answer: Any) -> None:
+    """00-5: two planted bugs, sigma at the wrong time and guidance that starts from the wrong prediction."""
+    g, path = seeded(5), VP()
+    on, off = _posterior(path, 1.0, 0.5), _posterior(path, -0.5, 1.0)
+    cases = [
+        {"on": on, "off": off, "scale": w, "path": path, "x": torch.randn(4, 3, generator=g), "ts": grid(path, n)}
+        for w, n in ((1.0, 6), (3.0, 9), (0.0, 4))
+    ]
+
+    def dials(**chosen: Any) -> Any:
+        return lambda *arguments: _loop(*arguments, **chosen)
+
+    noise = "the pictures keep their noise: at the end of a step the state should carry the noise of the time it has arrived at."
+    grade_function(
+        answer,
+        lambda on, off, scale, path, x, ts: sample(Dynamics(path, guided(on, off, scale)), x, ts, ddim, denoise=False),
+        cases,
+        wrong=[
+            (dials(extra=1, fade=1, keep=0), f"both faults are still there. One: {noise} Two: look at what scale 0 and scale 1 should give."),
+            (dials(extra=0, fade=1, keep=0), f"the guidance is mended, one fault is left: {noise}"),
+            (dials(extra=1, fade=1, keep=1), "the noise is mended, one fault is left: scale 1 must give the conditional prediction and 0 the unconditional one; yours is one unit too strong (w against 1 + w)."),
+            (dials(extra=0, fade=1, keep=1, sign=-1), "the sign of the guidance is flipped: it moves away from the condition."),
+            (dials(extra=0, fade=0, keep=1), "the noise arrives at the new time, but the data is faded as at the old one."),
+            (dials(extra=0, fade=0, keep=0), "data and noise are put together as at the old time, so a step leaves the state where it was."),
+            (lambda on, off, scale, path, x, ts: _loop(off, on, scale, path, x, ts, extra=0, fade=1, keep=1), "conditional and unconditional have changed places: scale 0 must be the unconditional one."),
+            (lambda on, off, scale, path, x, ts: sample(Dynamics(path, guided(on, off, scale)), x, ts, ddim), "the loop is right, but the function should return the state at the last time, without a final denoising."),
+        ],
+    )  # fmt: skip
+
+
+for _exercise in (
+    Exercise("00-1", "Noise a latent", 2, grade_noise, "the variance stays 1 whatever alpha is."),
+    Exercise(
+        "00-2", "From v back to the data", 2, grade_x0_from_v, "a rotation by minus the angle whose cosine is alpha."
+    ),
+    Exercise(
+        "00-3",
+        "Peak signal-to-noise ratio",
+        2,
+        grade_psnr,
+        "one value an image, and 6.02 dB more when the error halves.",
+    ),
+    Exercise(
+        "00-4",
+        "The forgotten scale",
+        1,
+        grade_scale,
+        "the signal-to-noise ratio is 25 times what the path intends, at every time.",
+    ),
+    Exercise(
+        "00-5",
+        "A sampler with two faults",
+        3,
+        grade_sampler,
+        "it agrees with the library's solver on every grid and scale.",
+    ),
+):
+    register(_exercise)

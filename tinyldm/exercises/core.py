@@ -1,0 +1,146 @@
+"""The grader: runs an answer, and when it is wrong looks for the mistake that explains it.
+
+An exercise gives a truth, cases to try, and the wrong answers that its author expects, each with the sentence a student
+needs. What no author expected goes to ``diagnose``, which knows the mistakes common to all formulas: a wrong shape,
+a flipped sign, a missing root, a mean for a sum, a constant factor.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import choose
+from .diagnose import compare
+
+Wrong = Sequence[tuple[Callable[..., Any], str]]
+
+
+class NotYetError(Exception):
+    """An answer is missing or wrong; the text says why."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One graded question. ``grade`` takes the answer and raises ``NotYetError`` unless it is right."""
+
+    id: str
+    title: str
+    points: int
+    grade: Callable[[Any], None]
+    praise: str
+
+
+EXERCISES: dict[str, Exercise] = {}
+
+
+def register(exercise: Exercise) -> None:
+    """Make an exercise known under its id."""
+    EXERCISES[exercise.id] = exercise
+
+
+def names() -> list[str]:
+    """The ids of all exercises."""
+    _collect()
+    return sorted(EXERCISES)
+
+
+def check(exercise_id: str, answer: Any) -> bool:
+    """Grade an answer: prints a verdict that a student can act on, returns whether the answer is right.
+
+    answer: a function or a value, as the exercise asks. Raises ``ValueError`` for an unknown exercise, with the nearest one;
+    never for an answer, however wrong.
+    """
+    _collect()
+    exercise = choose("exercise_id", exercise_id, EXERCISES)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            exercise.grade(answer)
+    except NotYetError as problem:
+        print(f"Exercise {exercise.id}, not yet: {problem}")
+        return False
+    print(f"Exercise {exercise.id}, correct: {exercise.praise}")
+    return True
+
+
+def _collect() -> None:
+    """Import the chapters' exercises, each of which registers itself."""
+    from . import ch00  # noqa: F401
+
+
+def call(answer: Any, arguments: Mapping[str, Any]) -> Any:
+    """The student's function on copies of the arguments. Raises ``NotYetError`` when it is absent or fails."""
+    if answer is None or answer is ...:
+        raise NotYetError("there is no answer yet.")
+    if not callable(answer):
+        raise NotYetError(f"a function is asked for, this is a {type(answer).__name__}.")
+    wanted = ", ".join(arguments)
+    try:
+        inspect.signature(answer).bind(*arguments.values())
+    except TypeError:
+        raise NotYetError(f"the function must take the arguments ({wanted}), in this order.") from None
+    except ValueError:
+        pass  # a callable without a readable signature: simply try it
+    copies = [value.clone() if isinstance(value, Tensor) else value for value in arguments.values()]
+    try:
+        result = answer(*copies)
+    except NotImplementedError:
+        raise NotYetError("there is no answer yet: replace `raise NotImplementedError` by your own lines.") from None
+    except Exception as error:
+        raise NotYetError(f"your function stopped with {type(error).__name__}: {error}") from None
+    for name, before, after in zip(arguments, arguments.values(), copies, strict=True):
+        if isinstance(before, Tensor) and not torch.equal(before, after):
+            raise NotYetError(
+                f"your function changes its argument `{name}` in place; leave what you are given as it was."
+            )
+    if result is None:
+        raise NotYetError("your function returns nothing (None); is a `return` missing?")
+    return result
+
+
+def grade_function(
+    answer: Any,
+    truth: Callable[..., Tensor],
+    cases: Sequence[Mapping[str, Any]],
+    wrong: Wrong = (),
+    tolerance: float = 1e-4,
+) -> None:
+    """Compare a student's function with ``truth`` on every case, and explain the first difference.
+
+    cases: arguments by name, in order. wrong: known wrong functions with what to say of them; one must agree on all cases.
+    """
+    results = [call(answer, case) for case in cases]
+    truths = [truth(*case.values()) for case in cases]
+    problems = [compare(r, t, tolerance) for r, t in zip(results, truths, strict=True)]
+    if not any(problems):
+        return
+    for function, message in wrong:
+        guesses = [_quietly(function, case) for case in cases]
+        if all(g is not None and compare(r, g, tolerance) is None for r, g in zip(results, guesses, strict=True)):
+            raise NotYetError(message)
+    shared = problems[0] if len(set(problems)) == 1 else next(p for p in problems if p)
+    assert shared is not None
+    raise NotYetError(shared)
+
+
+def _quietly(function: Callable[..., Any], case: Mapping[str, Any]) -> Any:
+    """A known wrong function may fail where the right one does not."""
+    try:
+        return function(*case.values())
+    except (RuntimeError, ValueError, TypeError):
+        return None
+
+
+def grade_choice(answer: Any, right: str, wrong: Mapping[str, str]) -> None:
+    """Grade a letter: ``wrong`` says for each other letter what it overlooks."""
+    if answer is None or answer is ...:
+        raise NotYetError("there is no answer yet: give one letter as a string.")
+    letters = sorted([right, *wrong])
+    given = answer.strip().strip("()").lower() if isinstance(answer, str) else None
+    if given not in letters:
+        raise NotYetError(f"answer with one of the letters {', '.join(letters)} as a string; this is {answer!r}.")
+    if given != right:
+        raise NotYetError(wrong[given])

@@ -1,0 +1,75 @@
+"""Floor 0. Nothing is lost: what is written goes to a temporary name first and is renamed when whole."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path as FilePath
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+
+@contextmanager
+def atomic_file(target: str | os.PathLike) -> Iterator[FilePath]:
+    """Yield a temporary path beside ``target``; it takes the target's place only if the block succeeds."""
+    target = FilePath(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    os.chmod(name, 0o644)
+    try:
+        yield FilePath(name)
+        os.replace(name, target)
+    finally:
+        FilePath(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: str | os.PathLike) -> Iterator[FilePath]:
+    """Yield a temporary folder beside ``target``; it replaces the target only if the block succeeds."""
+    target = FilePath(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = FilePath(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    os.chmod(fresh, 0o755)
+    try:
+        yield fresh
+        for file in fresh.iterdir():
+            file.chmod(0o644)
+        if target.exists():
+            old = fresh.with_name(fresh.name + ".old")
+            os.replace(target, old)
+            os.replace(fresh, target)
+            shutil.rmtree(old)
+        else:
+            os.replace(fresh, target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read (tensors, metadata) from a safetensors file.
+
+    Raises ``FileNotFoundError`` when it is not there and ``ValueError`` when it is truncated or not safetensors.
+    """
+    path = FilePath(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path: no file at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in list(file.keys())}, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"path: {path} is truncated or not a safetensors file ({error})") from error
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """Read a JSON object; raises ``FileNotFoundError`` or ``ValueError`` naming the file."""
+    path = FilePath(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path: no file at {path}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"path: {path} is not valid JSON ({error})") from error

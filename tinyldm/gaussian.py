@@ -1,0 +1,65 @@
+"""Floor 1. Gaussians: the encoder's diagonal posterior."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import expect
+from .runtime import normal
+
+
+def reparameterize(mean: Tensor, std: Tensor, eps: Tensor) -> Tensor:
+    """Turn standard noise into a sample of N(mean, std^2), differentiable in both. Implements :eq:`reparameterize`.
+
+    Source: Kingma and Welling, Auto-Encoding Variational Bayes (2014), section 2.4.
+    """
+    return mean + std * eps
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """N(mean, exp(logvar)), independent in every entry. mean, logvar: (B, ...), alike.
+
+    Raises ``ValueError`` when the two shapes differ.
+    """
+
+    mean: Tensor
+    logvar: Tensor
+
+    def __post_init__(self) -> None:
+        expect(
+            self.mean.shape == self.logvar.shape,
+            "logvar",
+            f"shape {tuple(self.logvar.shape)}",
+            f"the shape of mean, {tuple(self.mean.shape)}",
+        )
+
+    @property
+    def std(self) -> Tensor:
+        return torch.exp(self.logvar / 2)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """One sample an entry, (B, ...)."""
+        return self.sample_with(normal(self.mean.shape, generator, self.mean))
+
+    def sample_with(self, eps: Tensor) -> Tensor:
+        """The sample that the standard normal noise ``eps`` stands for, (B, ...)."""
+        return reparameterize(self.mean, self.std, eps)
+
+    def mode(self) -> Tensor:
+        """The most probable value: the mean."""
+        return self.mean
+
+    def kl(self) -> Tensor:
+        """KL(self || N(0, I)) in nats, summed over all but the batch, (B,). Implements :eq:`kl-gaussian`.
+
+        Source: Kingma and Welling (2014), appendix B.
+        """
+        return (self.mean**2 + self.logvar.exp() - 1 - self.logvar).flatten(1).sum(1) / 2
+
+    def nll(self, x: Tensor) -> Tensor:
+        """-log density of x in nats, summed over all but the batch, (B,). x: (B, ...)."""
+        squares = (x - self.mean) ** 2 * torch.exp(-self.logvar)
+        return (squares + self.logvar + math.log(2 * math.pi)).flatten(1).sum(1) / 2

@@ -1,0 +1,201 @@
+"""Floor 5. Autoencoder + scale and shift + denoiser = a latent diffusion model, saved and loaded as one folder."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path as FilePath
+from typing import Any, cast
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .condition import Condition
+from .denoiser import Denoiser, guided
+from .dynamics import Dynamics
+from .errors import choose, expect, in_range
+from .files import atomic_folder, read_json, read_safetensors
+from .grids import grid
+from .nn import AutoencoderConfig, AutoencoderKL, UNet, UNetConfig
+from .path import PATHS
+from .runtime import normal
+from .solvers import STEPS, Solver, Step, ddpm, sample
+
+CHUNK = 256  # images that go through a network at once
+
+
+def in_chunks(x: Tensor) -> Iterator[Tensor]:
+    """x (N, ...) in pieces that fit in memory."""
+    return iter(x.split(CHUNK))
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """An autoencoder and the affine map that gives its latents mean 0 and variance 1: z = (z_raw - shift) * scale.
+
+    Source: Rombach et al. (2022), appendix G (the scale); Esser et al. (2024) use a shift too.
+    """
+
+    autoencoder: AutoencoderKL
+    scale: float = 1.0
+    shift: float = 0.0
+
+    @classmethod
+    def measured(cls, autoencoder: AutoencoderKL, images: Tensor) -> "LatentSpace":
+        """Measure shift (mean) and scale (1 / standard deviation) on images (N, C, H, W). Implements :eq:`latent-scale`."""
+        raw = cls(autoencoder).encode(images)
+        return cls(autoencoder, scale=1 / raw.std(correction=0).item(), shift=raw.mean().item())
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Images (N, C, H, W) in [-1, 1] -> latents (N, c, h, w): the posterior's mean, or with a generator a sample of it.
+
+        Raises ``ValueError`` for values outside [-1, 1], other channels or a side that cannot be halved often enough.
+        """
+        in_range("x", x, -1.0 - 1e-4, 1.0 + 1e-4)
+        weight = next(self.autoencoder.parameters())
+        posteriors = [self.autoencoder.encode(part.to(weight)) for part in in_chunks(x)]
+        raw = torch.cat([q.mode() if generator is None else q.sample(generator) for q in posteriors])
+        return (raw - self.shift) * self.scale
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents (N, c, h, w) -> images (N, C, H, W), clamped to [-1, 1]."""
+        raw = z.to(next(self.autoencoder.parameters())) / self.scale + self.shift
+        return torch.cat([self.autoencoder.decode(part) for part in in_chunks(raw)]).clamp(-1, 1)
+
+
+@dataclass(frozen=True)
+class LatentDiffusion:
+    """A latent diffusion model: ``space`` between images and latents, ``denoiser`` of latents of shape ``latent``, (c, h, w)."""
+
+    space: LatentSpace
+    denoiser: Denoiser
+    latent: tuple[int, int, int]
+
+    def to(self, device: torch.device) -> "LatentDiffusion":
+        """Move both networks to a device, in place; returns the model."""
+        self.space.autoencoder.to(device)
+        self.denoiser.net.to(device)
+        return self
+
+    def sample(
+        self,
+        n: int,
+        cond: Condition | None = None,
+        *,
+        steps: int = 25,
+        solver: str | Step | Solver = "dpmpp_2m",
+        guidance: float = 1.0,
+        generator: torch.Generator | None = None,
+        kind: str = "lam",
+    ) -> Tensor:
+        """n images (n, C, H, W) in [-1, 1], decoded from ``sample_latents``, whose arguments these are."""
+        return self.space.decode(
+            self.sample_latents(n, cond, steps=steps, solver=solver, guidance=guidance, generator=generator, kind=kind)
+        )
+
+    def sample_latents(
+        self,
+        n: int,
+        cond: Condition | None = None,
+        *,
+        steps: int = 25,
+        solver: str | Step | Solver = "dpmpp_2m",
+        guidance: float = 1.0,
+        generator: torch.Generator | None = None,
+        kind: str = "lam",
+    ) -> Tensor:
+        """n latents, (n, c, h, w): noise at t_max, carried by ``solver`` over a grid of ``steps`` intervals, then denoised.
+
+        cond: what to show; None for anything. guidance: see ``guided``. solver: a step's name, a step, or a ``Solver``.
+        Raises ``ValueError`` for n or steps below 1, labels out of range or not n of them, unknown names.
+        """
+        expect(isinstance(n, int) and n >= 1, "n", n, "a whole number >= 1")
+        cond = cond or Condition()
+        self._check_label(cond.label, n)
+        weight = next(self.denoiser.net.parameters())
+        on = cond.to(weight.device)
+        step: Step | Solver = choose("solver", solver, STEPS) if isinstance(solver, str) else solver
+        if step is ddpm:
+            step = partial(ddpm, generator=generator)
+        path = self.denoiser.path
+        ts = grid(path, steps, kind)
+        noise = normal((n, *self.latent), generator, weight) * path.sigma(ts[0])
+        predict = guided(self.denoiser.given(on), self.denoiser.given(Condition()), guidance)
+        return sample(Dynamics(path, predict), noise, ts, step)
+
+    def _check_label(self, label: Tensor | None, n: int) -> None:
+        if label is None:
+            return
+        expect(len(label) == n, "cond.label", f"{len(label)} labels", f"{n}, one for each image")
+        config: Any = self.denoiser.net.config
+        in_range("cond.label", label, 0, config.classes - 1)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The two networks by the name under which their weights are stored."""
+        return {"autoencoder": self.space.autoencoder, "denoiser": self.denoiser.net}
+
+    def save(self, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
+        """Write ``config.json`` and ``model.safetensors``, both or neither; ``dtype`` stores the weights in another type."""
+        path, network = self.denoiser.path, cast(UNet, self.denoiser.net)
+        config = {
+            "format": 1,
+            "autoencoder": self.space.autoencoder.config.as_dict(),
+            "denoiser": network.config.as_dict(),
+            "path": {"name": type(path).__name__, **asdict(path)},
+            "row": self.denoiser.row,
+            "scale": self.space.scale,
+            "shift": self.space.shift,
+            "latent": list(self.latent),
+        }
+        state = {
+            f"{part}.{name}": t.to(dtype or t.dtype).contiguous()
+            for part, m in self.modules().items()
+            for name, t in m.state_dict().items()
+        }
+        with atomic_folder(folder) as fresh:
+            save_file(state, fresh / "model.safetensors")
+            (fresh / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> "LatentDiffusion":
+        """Read a folder that ``save`` wrote, in float32 on the CPU, ready to sample.
+
+        Raises ``FileNotFoundError`` when a file is absent and ``ValueError`` when one is damaged or the weights
+        belong to another configuration.
+        """
+        folder = FilePath(folder)
+        config = read_json(folder / "config.json")
+        missing = {"autoencoder", "denoiser", "path", "row", "scale", "shift", "latent"} - config.keys()
+        expect(not missing, "config.json", f"no {sorted(missing)}", "all the fields that save() writes")
+        path_fields = dict(config["path"])
+        path = choose("path.name", path_fields.pop("name", None), PATHS)(**path_fields)
+        model = cls(
+            LatentSpace(AutoencoderConfig.from_dict(config["autoencoder"]).build(), config["scale"], config["shift"]),
+            Denoiser(UNetConfig.from_dict(config["denoiser"]).build(), path, config["row"]),
+            tuple(config["latent"]),
+        )
+        tensors, _ = read_safetensors(folder / "model.safetensors")
+        for part, module in model.modules().items():
+            load_weights(
+                module, {n.removeprefix(f"{part}."): t for n, t in tensors.items() if n.startswith(f"{part}.")}
+            )
+        return model
+
+
+def load_weights(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """Fill a module, in its own dtype, and put it in evaluation mode. Raises ``ValueError`` listing what does not fit."""
+    own = {name: tuple(t.shape) for name, t in module.state_dict().items()}
+    given = {name: tuple(t.shape) for name, t in state.items()}
+    wrong = [
+        f"{n}: {given.get(n, 'absent')}, expected {own.get(n, 'no such tensor')}"
+        for n in sorted(own.keys() | given.keys())
+        if own.get(n) != given.get(n)
+    ]
+    if wrong:
+        raise ValueError(f"weights: {len(wrong)} tensors do not fit this configuration: " + "; ".join(wrong[:3]))
+    module.load_state_dict(state)
+    module.eval()

@@ -1,0 +1,45 @@
+"""Floor 4. What is minimised. Each loss is a number for each sample, (B,): the mean is the caller's."""
+
+import torch
+from torch import Tensor
+
+from .condition import Condition
+from .denoiser import Denoiser
+from .errors import expect
+from .gaussian import DiagonalGaussian
+from .path import Path
+from .prediction import target
+
+
+def autoencoder_loss(x: Tensor, x_hat: Tensor, posterior: DiagonalGaussian, kl_weight: float) -> Tensor:
+    """Mean squared error a pixel, plus ``kl_weight`` times the KL to N(0, I) a latent entry, (B,). Implements :eq:`ae-loss`.
+
+    x, x_hat: (B, C, H, W). Both terms are means over their own entries, so the weight does not depend on the sizes.
+    Raises ``ValueError`` for shapes that differ or a negative weight.
+    Source: Rombach et al. (2022), section 3.1 and appendix G, without the perceptual and adversarial terms.
+    """
+    expect(x_hat.shape == x.shape, "x_hat", f"shape {tuple(x_hat.shape)}", f"the shape of x, {tuple(x.shape)}")
+    expect(kl_weight >= 0, "kl_weight", kl_weight, "a number >= 0")
+    entries = posterior.mean[0].numel()
+    return ((x - x_hat) ** 2).flatten(1).mean(1) + kl_weight * posterior.kl() / entries
+
+
+def denoising_loss(denoiser: Denoiser, x0: Tensor, eps: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
+    """Squared error of the network's output against its target, a mean over entries, (B,). Implements :eq:`denoising-loss`.
+
+    x0, eps: (B, ...), alike. t: (B,) in [0, 1]. The row decides what the target is, and with it the implied weighting.
+    Source: Ho et al. (2020), equation 14; Salimans and Ho (2022), section 4, for targets other than the noise.
+    """
+    path = denoiser.path
+    y = denoiser.output(path.marginal(x0, eps, t), t, cond)
+    return ((y - target(denoiser.row, path, x0, eps, t)) ** 2).flatten(1).mean(1)
+
+
+def stratified_times(path: Path, n: int, generator: torch.Generator | None = None) -> Tensor:
+    """n times in [t_min, t_max], (n,), one uniform in each of n equal slices, shuffled: less variance than n free draws.
+
+    Source: Kingma et al. (2021), appendix I.1, whose low-discrepancy sampler is this idea with one shared offset.
+    """
+    slices = torch.randperm(n, generator=generator)
+    u = (slices + torch.rand(n, generator=generator)) / n
+    return path.t_min + u * (path.t_max - path.t_min)

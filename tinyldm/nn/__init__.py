@@ -1,0 +1,6 @@
+"""The networks: small instances of the real architectures, one configuration dataclass each."""
+
+from .autoencoder import AutoencoderConfig, AutoencoderKL
+from .unet import UNet, UNetConfig
+
+__all__ = ["AutoencoderConfig", "AutoencoderKL", "UNet", "UNetConfig"]

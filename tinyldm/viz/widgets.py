@@ -1,0 +1,138 @@
+"""One drawing function, two ways to move it: sliders with a kernel, and a page of ready-made frames without one.
+
+``live(draw, ...)`` and ``flipbook(draw, ...)`` take the same function and the same controls. ``draw`` is called with one
+value of every control by name and returns a picture: an array of gray levels (H, W), uint8, or a matplotlib figure.
+"""
+
+import base64
+import html
+import io
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ..errors import expect
+
+Draw = Callable[..., np.ndarray | Figure]
+
+
+def pixels(picture: np.ndarray | Figure) -> np.ndarray:
+    """A picture as uint8, (H, W) or (H, W, 3)."""
+    if isinstance(picture, Figure):
+        canvas = FigureCanvasAgg(picture)
+        canvas.draw()
+        array = np.asarray(canvas.buffer_rgba())[..., :3]
+        plt.close(picture)
+        return array
+    expect(
+        picture.dtype == np.uint8,
+        "draw",
+        f"an array of {picture.dtype}",
+        "uint8 gray levels (H, W) or a matplotlib figure",
+    )
+    return picture
+
+
+def png(array: np.ndarray) -> bytes:
+    """A uint8 array as the bytes of a PNG file."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def live(draw: Draw, *, zoom: int = 1, **controls: Sequence[Any]) -> Any:
+    """Sliders over the values of each control; the picture follows. Needs a running kernel.
+
+    zoom: how many times larger a picture is shown. Returns the widget, whose last child is the image; an error that
+    ``draw`` raises is shown in place of a picture.
+    """
+    import ipywidgets
+
+    image, problem = ipywidgets.Image(format="png"), ipywidgets.Label()
+    sliders = {
+        name: ipywidgets.SelectionSlider(options=list(values), description=name, continuous_update=False)
+        for name, values in controls.items()
+    }
+
+    def show(_change: Any = None) -> None:
+        try:
+            array = pixels(draw(**{name: slider.value for name, slider in sliders.items()}))
+        except (ValueError, FloatingPointError) as error:
+            problem.value = str(error)
+            return
+        problem.value = ""
+        image.width, image.height = array.shape[1] * zoom, array.shape[0] * zoom
+        image.value = png(array)
+        image.layout.object_fit = "fill"
+
+    for slider in sliders.values():
+        slider.observe(show, "value")
+    show()
+    return ipywidgets.VBox([*sliders.values(), problem, image])
+
+
+class Flipbook:
+    """What ``flipbook`` returns: shown as HTML where HTML is shown, as the first frame elsewhere."""
+
+    def __init__(self, page: str, first: bytes) -> None:
+        self.page, self.first = page, first
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {"text/html": self.page, "image/png": base64.b64encode(self.first).decode(), "text/plain": "flipbook"}
+
+
+def flipbook(draw: Draw, *, zoom: int = 1, **controls: Sequence[Any]) -> Flipbook:
+    """Every combination of the controls' values drawn beforehand: the sliders work in a page without kernel or network.
+
+    All pictures must have one size. The frames travel as one image, of which the page shows a part.
+    """
+    names, values = list(controls), [list(v) for v in controls.values()]
+    expect(all(values), "controls", controls, "at least one value for each control")
+    frames = [pixels(draw(**dict(zip(names, chosen, strict=True)))) for chosen in itertools.product(*values)]
+    expect(len({f.shape for f in frames}) == 1, "draw", "pictures of different sizes", "one size for all")
+    cols = len(values[-1])
+    rows = len(frames) // cols
+    height, width = frames[0].shape[:2]
+    sheet = np.concatenate([np.concatenate(frames[r * cols : (r + 1) * cols], axis=1) for r in range(rows)], axis=0)
+    coarse = sheet & 0xF8  # 32 levels are enough for the eye and halve the page
+    return Flipbook(_page(names, values, png(coarse), cols, rows, height * zoom, width * zoom), png(frames[0]))
+
+
+def _page(names: list[str], values: list[list], sheet: bytes, cols: int, rows: int, height: int, width: int) -> str:
+    sliders = "".join(
+        f'<label class="row"><span>{html.escape(n)}</span>'
+        f'<input type="range" min="0" max="{len(v) - 1}" value="0" aria-label="{html.escape(n)}"><output></output></label>'
+        for n, v in zip(names, values, strict=True)
+    )
+    picture = base64.b64encode(sheet).decode()
+    texts = json.dumps([[str(x) for x in v] for v in values]).replace("<", "\\u003c")
+    sheet_url = f"data:image/png;base64,{picture}"
+    look = f"width:{width}px;height:{height}px;background-size:{width * cols}px {height * rows}px;background-image:url({sheet_url})"
+    return f"""<div class="flipbook" style="max-width:{max(width, 320)}px">
+<style>.flipbook .row {{display: flex; gap: .8em; align-items: center}} .flipbook .row > :not(input) {{width: 6em}}
+.flipbook input {{flex: 1}} .flipbook [role=img] {{max-width: 100%; margin-top: .6em; image-rendering: pixelated}}</style>
+{sliders}
+<div role="img" aria-label="picture for the chosen values" style="{look}"></div>
+<script>(() => {{
+  const box = document.currentScript.parentElement, texts = {texts};
+  const inputs = [...box.querySelectorAll("input")], outputs = box.querySelectorAll("output");
+  const picture = box.querySelector("[role=img]");
+  const show = () => {{
+    let index = 0;
+    inputs.forEach((input, i) => {{
+      outputs[i].textContent = texts[i][input.value];
+      index = index * texts[i].length + Number(input.value);
+    }});
+    picture.style.backgroundPosition = `${{-(index % {cols}) * {width}}}px ${{-Math.floor(index / {cols}) * {height}}}px`;
+  }};
+  inputs.forEach(input => input.addEventListener("input", show));
+  show();
+}})()</script></div>"""

@@ -1,0 +1,29 @@
+"""Floor 6. Small trained models that come with the package, each in a folder with its card."""
+
+from pathlib import Path as FilePath
+from typing import Any
+
+from ..errors import choose
+from ..files import read_json
+from ..latent import LatentDiffusion
+
+HERE = FilePath(__file__).parent
+
+
+def _folders() -> dict[str, FilePath]:
+    return {folder.name: folder for folder in sorted(HERE.iterdir()) if (folder / "card.json").is_file()}
+
+
+def names() -> list[str]:
+    """The models there are."""
+    return list(_folders())
+
+
+def load(name: str) -> LatentDiffusion:
+    """A trained model by name, in float32 on the CPU. Raises ``ValueError`` for an unknown name, with the nearest one."""
+    return LatentDiffusion.load(choose("name", name, _folders()))
+
+
+def card(name: str) -> dict[str, Any]:
+    """A model's card: data, command that made it, seed, time, measured quality."""
+    return read_json(choose("name", name, _folders()) / "card.json")
