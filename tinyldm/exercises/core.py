@@ -6,6 +6,7 @@ a flipped sign, a missing root, a mean for a sum, a constant factor.
 """
 
 import inspect
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,10 +61,15 @@ def check(exercise_id: str, answer: Any) -> bool:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             exercise.grade(answer)
     except NotYetError as problem:
-        print(f"Exercise {exercise.id}, not yet: {problem}")
+        _say(f"Exercise {exercise.id}, not yet: {problem}")
         return False
-    print(f"Exercise {exercise.id}, correct: {exercise.praise}")
+    _say(f"Exercise {exercise.id}, correct: {exercise.praise}")
     return True
+
+
+def _say(text: str) -> None:
+    """Print in lines that fit the width of a page."""
+    print(textwrap.fill(text, 80))
 
 
 def _collect() -> None:

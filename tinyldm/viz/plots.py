@@ -107,8 +107,8 @@ def noising(model: LatentDiffusion, x0: Tensor, eps: Tensor, times: Sequence[flo
     path = model.denoiser.path
     ts = torch.tensor(times, dtype=torch.float64)
     noisy = torch.stack([path.marginal(x0, eps, t) for t in ts], dim=1)  # (N, times, c, h, w)
-    titles = [f"t = {t:g}\nα = {path.alpha(t):.2f}, σ = {path.sigma(t):.2f}" for t in ts]
-    return board(model.space.decode(noisy.flatten(0, 1)), len(times), col_labels=titles, height=1.15 * len(x0) + 0.4)
+    titles = [f"t = {t:g}\nα = {path.alpha(t):.2f}\nσ = {path.sigma(t):.2f}" for t in ts]
+    return board(model.space.decode(noisy.flatten(0, 1)), len(times), col_labels=titles, height=1.05 * len(x0) + 0.7)
 
 
 def pipeline(model: LatentDiffusion, image: Sequence[int]) -> Figure:
@@ -160,7 +160,8 @@ def pipeline(model: LatentDiffusion, image: Sequence[int]) -> Figure:
     arrow((10.8, 2.75), (10.8, 1.45))
     ax.text(10.95, 2.1, "t, label", fontsize=8, va="center")
     arrow((9.65, 0.8), (8.75, 0.8), "solver")
-    arrow((8.0, 1.45), (10.2, 2.75), "less noise,\nagain", bend=-0.15)
+    arrow((8.0, 1.45), (10.2, 2.75), bend=-0.15)
+    ax.text(8.3, 2.2, "less noise,\nagain", ha="right", va="center", fontsize=8)
     arrow((6.45, 0.8), (5.45, 0.8))
     arrow((3.15, 0.8), (2.25, 0.8))
     return fig

@@ -115,7 +115,8 @@ def _page(names: list[str], values: list[list], sheet: bytes, cols: int, rows: i
     picture = base64.b64encode(sheet).decode()
     texts = json.dumps([[str(x) for x in v] for v in values]).replace("<", "\\u003c")
     sheet_url = f"data:image/png;base64,{picture}"
-    look = f"width:{width}px;height:{height}px;background-size:{width * cols}px {height * rows}px;background-image:url({sheet_url})"
+    look = f"width:{width}px;height:{height}px;background-image:url({sheet_url});"
+    look += f"background-size:{width * cols}px {height * rows}px"
     return f"""<div class="flipbook" style="max-width:{max(width, 320)}px">
 <style>.flipbook .row {{display: flex; gap: .8em; align-items: center}} .flipbook .row > :not(input) {{width: 6em}}
 .flipbook input {{flex: 1}} .flipbook [role=img] {{max-width: 100%; margin-top: .6em; image-rendering: pixelated}}</style>
