@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 lab: $(STAMP)
-	$(BIN)/jupyter lab notebooks/00-one-sitting.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00-one-sitting.ipynb
 
 test: $(STAMP)
 	TINYLDM_SCALE=ci $(BIN)/python -m pytest tests

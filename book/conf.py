@@ -48,5 +48,6 @@ html_theme_options = {
     "use_repository_button": False,
     "home_page_in_toc": True,
 }
+html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_show_sourcelink = False

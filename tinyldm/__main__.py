@@ -7,6 +7,7 @@ import sys
 from pathlib import Path as FilePath
 from typing import Any
 
+from .errors import expect
 from .latent import LatentDiffusion
 from .runtime import SCALES
 
@@ -71,6 +72,7 @@ def _picture(model: LatentDiffusion, seed: int, out: FilePath, n: int = 100, **o
     from .viz import contact_sheet
     from .viz.widgets import png
 
+    expect(n >= 1, "n", n, "a whole number >= 1")
     label = options.pop("label", None)
     labels = torch.arange(n) % 10 if label is None else torch.full((n,), label)
     images = model.sample(n, Condition(labels), generator=seeded(seed), **{"guidance": 1.5, **options})
@@ -106,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
             os.environ[f"TINYLDM_{name.upper()}"] = getattr(args, name)
     try:
         {"demo": _train, "train": _train, "sample": _sample, "list": _list}[args.command](args)
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"tinyldm: {error}", file=sys.stderr)
         return 2
     return 0

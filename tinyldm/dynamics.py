@@ -33,7 +33,8 @@ class Dynamics:
         """Drift and diffusion of the reverse SDE with noise level eta: 0 is the ODE, 1 is Anderson's.
 
         dx = [f x - (1 + eta^2)/2 g^2 score] dt + eta g dW, with dt < 0. Both are (B, ...).
-        Source: Anderson (1982); Zhang and Chen, Fast Sampling with Exponential Integrator (2023), equation 6.
+        Source: Anderson (1982); Zhang and Chen, Fast Sampling of Diffusion Models with Exponential Integrator
+        (2023), equation 4.
         """
         g2 = self.path.g2(t)
         drift = expand(self.path.f(t), x) * x - expand((1 + eta**2) / 2 * g2, x) * self.score(x, t)

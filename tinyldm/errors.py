@@ -10,15 +10,16 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-def choose(argument: str, name: str, table: Mapping[str, T]) -> T:
+def choose(argument: str, name: object, table: Mapping[str, T]) -> T:
     """Look ``name`` up in ``table``; an unknown name is refused with the nearest known one.
 
     Raises ``ValueError`` naming ``argument``, what was given and what there is.
     """
-    if name in table:
+    if isinstance(name, str) and name in table:
         return table[name]
-    near = get_close_matches(str(name), [str(known) for known in table], n=1, cutoff=0.0)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    lower = {str(known).lower(): known for known in table}
+    near = get_close_matches(str(name).lower(), lower, n=1, cutoff=0.0)
+    hint = f"; did you mean {lower[near[0]]!r}?" if near else ""
     raise ValueError(f"{argument}={name!r} is unknown{hint} (known: {', '.join(map(str, table))})")
 
 

@@ -29,7 +29,10 @@ def atomic_file(target: str | os.PathLike) -> Iterator[FilePath]:
 
 @contextmanager
 def atomic_folder(target: str | os.PathLike) -> Iterator[FilePath]:
-    """Yield a temporary folder beside ``target``; it replaces the target only if the block succeeds."""
+    """Yield a temporary folder beside ``target``; it takes the target's place only if the block succeeds.
+
+    Files of the old folder that the block did not write are kept.
+    """
     target = FilePath(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = FilePath(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
@@ -39,6 +42,9 @@ def atomic_folder(target: str | os.PathLike) -> Iterator[FilePath]:
         for file in fresh.iterdir():
             file.chmod(0o644)
         if target.exists():
+            for entry in target.iterdir():
+                if not (fresh / entry.name).exists():
+                    (shutil.copytree if entry.is_dir() else shutil.copy2)(entry, fresh / entry.name)
             old = fresh.with_name(fresh.name + ".old")
             os.replace(target, old)
             os.replace(fresh, target)
@@ -70,6 +76,9 @@ def read_json(path: str | os.PathLike) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f"path: no file at {path}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"path: {path} is not valid JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"path: expected a JSON object in {path}, got {type(value).__name__}")
+    return value

@@ -57,9 +57,14 @@ class DiagonalGaussian:
 
         Source: Kingma and Welling (2014), appendix B.
         """
-        return (self.mean**2 + self.logvar.exp() - 1 - self.logvar).flatten(1).sum(1) / 2
+        return _total(self.mean**2 + self.logvar.exp() - 1 - self.logvar) / 2
 
     def nll(self, x: Tensor) -> Tensor:
         """-log density of x in nats, summed over all but the batch, (B,). x: (B, ...)."""
         squares = (x - self.mean) ** 2 * torch.exp(-self.logvar)
-        return (squares + self.logvar + math.log(2 * math.pi)).flatten(1).sum(1) / 2
+        return _total(squares + self.logvar + math.log(2 * math.pi)) / 2
+
+
+def _total(x: Tensor) -> Tensor:
+    """The sum over all but the batch, (B, ...) -> (B,)."""
+    return x.reshape(len(x), -1).sum(1)

@@ -1,5 +1,6 @@
 """Floor 5. Autoencoder + scale and shift + denoiser = a latent diffusion model, saved and loaded as one folder."""
 
+import inspect
 import json
 import os
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from .grids import grid
 from .nn import AutoencoderConfig, AutoencoderKL, UNet, UNetConfig
 from .path import PATHS
 from .runtime import normal
-from .solvers import STEPS, Solver, Step, ddpm, sample
+from .solvers import STEPS, Solver, Step, sample
 
 CHUNK = 256  # images that go through a network at once
 
@@ -33,9 +34,9 @@ def in_chunks(x: Tensor) -> Iterator[Tensor]:
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """An autoencoder and the affine map that gives its latents mean 0 and variance 1: z = (z_raw - shift) * scale.
+    """An autoencoder and an affine map of its latents, z = (z_raw - shift) * scale; ``measured`` makes their variance 1.
 
-    Source: Rombach et al. (2022), appendix G (the scale); Esser et al. (2024) use a shift too.
+    Source: Rombach et al. (2022), appendix G, for the scale; Stable Diffusion 3's released code has a shift too.
     """
 
     autoencoder: AutoencoderKL
@@ -119,8 +120,8 @@ class LatentDiffusion:
         weight = next(self.denoiser.net.parameters())
         on = cond.to(weight.device)
         step: Step | Solver = choose("solver", solver, STEPS) if isinstance(solver, str) else solver
-        if step is ddpm:
-            step = partial(ddpm, generator=generator)
+        if not isinstance(step, Solver) and "generator" in inspect.signature(step).parameters:
+            step = partial(step, generator=generator)
         path = self.denoiser.path
         ts = grid(path, steps, kind)
         noise = normal((n, *self.latent), generator, weight) * path.sigma(ts[0])
@@ -132,6 +133,7 @@ class LatentDiffusion:
             return
         expect(len(label) == n, "cond.label", f"{len(label)} labels", f"{n}, one for each image")
         config: Any = self.denoiser.net.config
+        expect(config.classes > 0, "cond.label", "labels", "none: this model was trained without")
         in_range("cond.label", label, 0, config.classes - 1)
 
     def modules(self) -> dict[str, nn.Module]:
@@ -172,7 +174,10 @@ class LatentDiffusion:
         missing = {"autoencoder", "denoiser", "path", "row", "scale", "shift", "latent"} - config.keys()
         expect(not missing, "config.json", f"no {sorted(missing)}", "all the fields that save() writes")
         path_fields = dict(config["path"])
-        path = choose("path.name", path_fields.pop("name", None), PATHS)(**path_fields)
+        kind = choose("path.name", path_fields.pop("name", None), PATHS)
+        for field in path_fields:
+            choose("path field", field, kind.__dataclass_fields__)
+        path = kind(**path_fields)
         model = cls(
             LatentSpace(AutoencoderConfig.from_dict(config["autoencoder"]).build(), config["scale"], config["shift"]),
             Denoiser(UNetConfig.from_dict(config["denoiser"]).build(), path, config["row"]),

@@ -32,7 +32,7 @@ def denoising_loss(denoiser: Denoiser, x0: Tensor, eps: Tensor, t: Tensor, cond:
     """
     path = denoiser.path
     y = denoiser.output(path.marginal(x0, eps, t), t, cond)
-    return ((y - target(denoiser.row, path, x0, eps, t)) ** 2).flatten(1).mean(1)
+    return ((y - target(denoiser.row, path, x0, eps, t)) ** 2).reshape(len(x0), -1).mean(1)
 
 
 def stratified_times(path: Path, n: int, generator: torch.Generator | None = None) -> Tensor:

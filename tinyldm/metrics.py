@@ -48,16 +48,19 @@ def _sqrt_psd(matrix: Tensor) -> Tensor:
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 
+EXACT = "donot_use_mm_for_euclid_dist"  # the fast way loses small distances to cancellation
+
+
 def nearest_distance(x: Tensor, reference: Tensor, chunk: int = 256) -> Tensor:
     """Distance of every row of x to its nearest row in ``reference``, root mean square over entries, (N,).
 
-    x: (N, ...), reference: (M, ...), flattened. A small value means that x was copied from the reference.
+    x: (N, ...), reference: (M, ...), flattened. A value near the error of reconstruction suggests a copy.
     """
     flat, others = x.flatten(1), reference.flatten(1)
     expect(
         flat.shape[1] == others.shape[1], "reference", f"{others.shape[1]} entries a row", f"{flat.shape[1]}, as in x"
     )
-    nearest = torch.cat([torch.cdist(part, others).min(dim=1).values for part in flat.split(chunk)])
+    nearest = torch.cat([torch.cdist(part, others, compute_mode=EXACT).min(dim=1).values for part in flat.split(chunk)])
     return nearest / math.sqrt(flat.shape[1])
 
 
@@ -65,7 +68,7 @@ class Judge:
     """Two instruments that have seen real digits only: a classifier and a space of features.
 
     The classifier (scikit-learn's SVC) knows the training digits; the features are the principal components of the
-    held-out ones. Neither has seen a network's output, nor has a network seen them.
+    held-out ones. Neither has seen a network's output, and no network has seen the held-out digits.
     """
 
     def __init__(self, train_images: Tensor, train_labels: Tensor, test_images: Tensor, components: int = 20) -> None:

@@ -85,10 +85,13 @@ class Path:
 
 
 def _derivative(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
-    """d function / dt at each entry of t; works inside ``torch.no_grad`` too."""
-    with torch.enable_grad():
-        t = t.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(function(t).sum(), t)
+    """d function / dt at each entry of t; works inside ``torch.no_grad`` and ``inference_mode`` too."""
+    with torch.inference_mode(False), torch.enable_grad():
+        t = t.detach().clone().requires_grad_()
+        value = function(t)
+        if not value.requires_grad:  # a constant
+            return torch.zeros_like(t)
+        (slope,) = torch.autograd.grad(value.sum(), t)
     return slope
 
 

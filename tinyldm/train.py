@@ -45,11 +45,12 @@ class Budget:
     def rate(self, step: int) -> float:
         """The learning rate of this step, counted from 0."""
         rise = min(1.0, (step + 1) / max(self.warmup, 1))
-        return self.lr * rise * (1 + math.cos(math.pi * step / self.steps)) / 2
+        fall = max(0, step - self.warmup) / max(self.steps - self.warmup, 1)
+        return self.lr * rise * (1 + math.cos(math.pi * fall)) / 2
 
     def decay(self, step: int) -> float:
         """The average's decay at this step: small at first, so that the initial weights are soon forgotten (LDM's ``LitEma``)."""
-        return min(self.ema, (1 + step) / (10 + step))
+        return min(self.ema, (2 + step) / (11 + step))
 
 
 class Run:
@@ -58,6 +59,7 @@ class Run:
     def __init__(self, module: nn.Module, budget: Budget, generator: torch.Generator) -> None:
         self.module, self.budget, self.generator = module, budget, generator
         self.parameters = dict(module.named_parameters())
+        self.buffers = dict(module.named_buffers())
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=budget.lr, weight_decay=budget.weight_decay)
         self.losses = torch.zeros(budget.steps, device=next(module.parameters()).device)
@@ -79,6 +81,7 @@ class Run:
     def save(self, path: str | os.PathLike) -> None:
         """Write a checkpoint: all of it or nothing."""
         tensors = {"losses": self.losses, "generator": self.generator.get_state()}
+        tensors |= {f"buffer.{name}": buffer for name, buffer in self.buffers.items()}
         for name, p in self.parameters.items():
             tensors[f"weight.{name}"] = p.detach()
             tensors[f"average.{name}"] = self.average[name]
@@ -103,10 +106,13 @@ class Run:
             for name, p in self.parameters.items():
                 p.copy_(tensors[f"weight.{name}"])
                 self.average[name].copy_(tensors[f"average.{name}"])
-                self.optimizer.state[p] = {
-                    key: tensors[f"adam.{key}.{name}"].to("cpu" if key == "step" else p.device)
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                }
+                moments = {key: f"adam.{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
+                if moments["step"] in tensors:  # a weight without a gradient has no moments
+                    self.optimizer.state[p] = {
+                        key: tensors[at].to("cpu" if key == "step" else p.device) for key, at in moments.items()
+                    }
+            for name, buffer in self.buffers.items():
+                buffer.copy_(tensors[f"buffer.{name}"])
 
 
 def _same_budget(saved: dict, now: dict) -> None:
@@ -149,16 +155,16 @@ def fit(
         run.load(checkpoint)
     device = run.losses.device
     module.train()
-    bar = tqdm(total=budget.steps, initial=run.step, desc=label, disable=not progress, mininterval=0.5)
-    while run.step < budget.steps:
-        chosen = torch.randint(len(data), (budget.batch,), generator=generator)
-        batch = {name: tensor.to(device) for name, tensor in data[chosen].items()}
-        run.update(loss(module, batch, generator))
-        if run.step % REPORT_EVERY == 0 or run.step == budget.steps:
-            _report(run, bar)
-        if checkpoint is not None and (run.step % save_every == 0 or run.step == budget.steps):
-            run.save(checkpoint)
-    bar.close()
+    with tqdm(total=budget.steps, initial=run.step, desc=label, disable=not progress, mininterval=0.5) as bar:
+        while run.step < budget.steps:
+            chosen = torch.randint(len(data), (budget.batch,), generator=generator)
+            batch = {name: tensor.to(device) for name, tensor in data[chosen].items()}
+            run.update(loss(module, batch, generator))
+            due = checkpoint is not None and run.step % save_every == 0
+            if due or run.step % REPORT_EVERY == 0 or run.step == budget.steps:
+                _report(run, bar)
+            if checkpoint is not None and (due or run.step == budget.steps):
+                run.save(checkpoint)
     with torch.no_grad():
         for name, p in run.parameters.items():
             p.copy_(run.average[name])

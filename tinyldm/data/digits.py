@@ -30,4 +30,4 @@ def load_digits(split: str, size: int | None = None) -> InMemory:
     pixels, labels = _split()[split]
     images = torch.from_numpy(pixels)[:, None] / 8 - 1  # 0 ... 16 ink levels
     images = F.interpolate(images, size=(size or SIDE,) * 2, mode="bicubic", antialias=True, align_corners=False)
-    return InMemory({"image": images.clamp(-1, 1), "label": torch.from_numpy(labels).long()})
+    return InMemory({"image": images.clamp(-1, 1), "label": torch.tensor(labels, dtype=torch.long)})

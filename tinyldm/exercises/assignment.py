@@ -7,13 +7,14 @@ with the directive labelled ``ex-ID``.
 """
 
 import ast
+import os
 import re
 import sys
 from pathlib import Path as FilePath
 from typing import Any
 
 from ..errors import expect
-from .core import EXERCISES, names
+from . import EXERCISES, names
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
@@ -84,7 +85,8 @@ def hide_solution(stub: str, solution: str) -> str:
         body = solution.splitlines()[first.lineno - 1 : full.end_lineno]
         return "\n".join([*head, f"    {BEGIN}", *body, f"    {END}"])
     lines = solution.splitlines()[: solved[0].end_lineno]
-    return "\n".join([BEGIN, *lines, END])
+    assert isinstance(asked, ast.Assign)
+    return "\n".join([f"# Give your answer to the name `{ast.unparse(asked.targets[0])}`.", BEGIN, *lines, END])
 
 
 def main(book: str, course: str) -> None:
@@ -94,6 +96,8 @@ def main(book: str, course: str) -> None:
     from traitlets.config import Config
 
     root = FilePath(course).resolve()
+    # nbgrader starts a program of its own environment by name, also when that environment is not activated
+    os.environ["PATH"] = f"{FilePath(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     api = NbGraderAPI(config=Config({"CourseDirectory": {"root": str(root), "course_id": "tinyldm"}}))
     prefixes = {id.split("-")[0] for id in names()}
     for chapter in sorted(FilePath(book).glob("[0-9][0-9]-*.md")):

@@ -195,7 +195,7 @@ def grade_sampler(answer: Any) -> None:
             (dials(extra=1, fade=1, keep=1), "the noise is mended, one fault is left: scale 1 must give the conditional prediction and 0 the unconditional one; yours is one unit too strong (w against 1 + w)."),
             (dials(extra=0, fade=1, keep=1, sign=-1), "the sign of the guidance is flipped: it moves away from the condition."),
             (dials(extra=0, fade=0, keep=1), "the noise arrives at the new time, but the data is faded as at the old one."),
-            (dials(extra=0, fade=0, keep=0), "data and noise are put together as at the old time, so a step leaves the state where it was."),
+            (dials(extra=0, fade=0, keep=0), "a step leaves the state where it was: what is predicted and what is put together belong to one time."),
             (lambda on, off, scale, path, x, ts: _loop(off, on, scale, path, x, ts, extra=0, fade=1, keep=1), "conditional and unconditional have changed places: scale 0 must be the unconditional one."),
             (lambda on, off, scale, path, x, ts: sample(Dynamics(path, guided(on, off, scale)), x, ts, ddim), "the loop is right, but the function should return the state at the last time, without a final denoising."),
         ],
@@ -205,7 +205,7 @@ def grade_sampler(answer: Any) -> None:
 for _exercise in (
     Exercise("00-1", "Noise a latent", 2, grade_noise, "the variance stays 1 whatever alpha is."),
     Exercise(
-        "00-2", "From v back to the data", 2, grade_x0_from_v, "a rotation by minus the angle whose cosine is alpha."
+        "00-2", "From v back to the data", 2, grade_x0_from_v, "it undoes the rotation that took (x0, eps) to (x, v)."
     ),
     Exercise(
         "00-3",

@@ -7,6 +7,7 @@ a flipped sign, a missing root, a mean for a sum, a constant factor.
 
 import inspect
 import textwrap
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import choose
-from .diagnose import compare
+from .diagnose import explain
 
 Wrong = Sequence[tuple[Callable[..., Any], str]]
 
@@ -45,7 +46,6 @@ def register(exercise: Exercise) -> None:
 
 def names() -> list[str]:
     """The ids of all exercises."""
-    _collect()
     return sorted(EXERCISES)
 
 
@@ -55,7 +55,6 @@ def check(exercise_id: str, answer: Any) -> bool:
     answer: a function or a value, as the exercise asks. Raises ``ValueError`` for an unknown exercise, with the nearest one;
     never for an answer, however wrong.
     """
-    _collect()
     exercise = choose("exercise_id", exercise_id, EXERCISES)
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -70,11 +69,6 @@ def check(exercise_id: str, answer: Any) -> bool:
 def _say(text: str) -> None:
     """Print in lines that fit the width of a page."""
     print(textwrap.fill(text, 80))
-
-
-def _collect() -> None:
-    """Import the chapters' exercises, each of which registers itself."""
-    from . import ch00  # noqa: F401
 
 
 def call(answer: Any, arguments: Mapping[str, Any]) -> Any:
@@ -95,8 +89,9 @@ def call(answer: Any, arguments: Mapping[str, Any]) -> Any:
         result = answer(*copies)
     except NotImplementedError:
         raise NotYetError("there is no answer yet: replace `raise NotImplementedError` by your own lines.") from None
-    except Exception as error:
-        raise NotYetError(f"your function stopped with {type(error).__name__}: {error}") from None
+    except (Exception, SystemExit) as error:
+        what = traceback.format_exception_only(error)[-1].strip()  # also when the error cannot be printed
+        raise NotYetError(f"your function stopped with {what}") from None
     for name, before, after in zip(arguments, arguments.values(), copies, strict=True):
         if isinstance(before, Tensor) and not torch.equal(before, after):
             raise NotYetError(
@@ -120,16 +115,14 @@ def grade_function(
     """
     results = [call(answer, case) for case in cases]
     truths = [truth(*case.values()) for case in cases]
-    problems = [compare(r, t, tolerance) for r, t in zip(results, truths, strict=True)]
-    if not any(problems):
+    problem = explain(results, truths, tolerance)
+    if problem is None:
         return
     for function, message in wrong:
         guesses = [_quietly(function, case) for case in cases]
-        if all(g is not None and compare(r, g, tolerance) is None for r, g in zip(results, guesses, strict=True)):
+        if all(isinstance(g, Tensor) for g in guesses) and explain(results, guesses, tolerance) is None:
             raise NotYetError(message)
-    shared = problems[0] if len(set(problems)) == 1 else next(p for p in problems if p)
-    assert shared is not None
-    raise NotYetError(shared)
+    raise NotYetError(problem)
 
 
 def _quietly(function: Callable[..., Any], case: Mapping[str, Any]) -> Any:

@@ -1,83 +1,131 @@
-"""What is wrong with a number: the mistakes that any formula can suffer, found by comparison with the truth."""
+"""What is wrong with numbers: the mistakes that any formula can suffer, found by comparison with the truth.
+
+A cause is named only if it explains every case: one case may show a factor of 2 by chance.
+"""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+Pairs = list[tuple[Tensor, Tensor]]  # what was handed in, what is right
+
 
 def as_tensor(value: Any) -> Tensor | None:
-    """A tensor, array, number or list of numbers as float64; None for anything else."""
-    if isinstance(value, (Tensor, np.ndarray, int, float, np.number, list, tuple)) and not isinstance(value, bool):
-        try:
-            return torch.as_tensor(value).detach().to("cpu", torch.float64)
-        except (TypeError, ValueError, RuntimeError):
-            return None
-    return None
+    """A tensor, array, number or list of real numbers as float64; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, Tensor | np.ndarray | int | float | np.number | list | tuple):
+        return None
+    try:
+        tensor = torch.as_tensor(value).detach().to("cpu")
+        return None if tensor.is_complex() else tensor.to_dense().to(torch.float64)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):
+        return None
 
 
 def close(a: Tensor, b: Tensor, tolerance: float) -> bool:
-    """Whether two tensors of one shape agree to a relative tolerance of their scale."""
-    return (
-        a.shape == b.shape
-        and bool(torch.isfinite(a).all())
-        and float((a - b).abs().max()) <= tolerance * (1e-6 + float(b.abs().max()))
-    )
+    """Whether two tensors of one shape agree to a relative tolerance of the second's largest value."""
+    if a.shape != b.shape or not torch.isfinite(a).all():
+        return False
+    return a.numel() == 0 or float((a - b).abs().max()) <= tolerance * (1e-6 + float(b.abs().max()))
 
 
 def compare(given: Any, truth: Tensor, tolerance: float) -> str | None:
     """None when ``given`` is the truth, else one sentence on how it differs."""
-    value, right = as_tensor(given), truth.detach().to("cpu", torch.float64)
-    if value is None:
-        return f"a tensor is asked for, your function returned a {type(given).__name__}."
-    if close(value, right, tolerance):
+    return explain([given], [truth], tolerance)
+
+
+def explain(given: Sequence[Any], truths: Sequence[Tensor], tolerance: float) -> str | None:
+    """None when all that is given is right, else the first sentence that is true of every case."""
+    pairs: Pairs = []
+    for value, truth in zip(given, truths, strict=True):
+        tensor = as_tensor(value)
+        if tensor is None:
+            return f"a tensor is asked for, your function returned a {type(value).__name__} that is none."
+        pairs.append((tensor, truth.detach().to("cpu", torch.float64)))
+    if all(close(value, right, tolerance) for value, right in pairs):
         return None
-    if value.shape != right.shape:
-        return _shape(value, right, tolerance)
-    if not torch.isfinite(value).all():
-        return "the result contains NaN or infinity; is there a division by zero, or a root or logarithm of a negative number?"
-    return _values(value, right, tolerance)
+    for value, right in pairs:
+        if value.shape == right.shape and not torch.isfinite(value).all():
+            return "there is NaN or infinity in the result; is there a division by zero, or the root or logarithm of a negative number?"
+    if any(value.shape != right.shape for value, right in pairs):
+        return _shape(pairs, tolerance)
+    for cause in (_transformed, _factor, _constant):
+        sentence = cause(pairs, tolerance)
+        if sentence:
+            return sentence
+    return _distance(pairs, tolerance)
 
 
-def _shape(value: Tensor, right: Tensor, tolerance: float) -> str:
+def _shape(pairs: Pairs, tolerance: float) -> str:
+    value, right = next((v, r) for v, r in pairs if v.shape != r.shape)
     start = f"the result has shape {tuple(value.shape)}, expected {tuple(right.shape)}"
-    if value.ndim == 0 and close(value, right.mean(), tolerance):
+
+    def every(test: Callable[[Tensor, Tensor], bool]) -> bool:
+        return all(test(v, r) for v, r in pairs)
+
+    if every(lambda v, r: v.ndim == 0 and close(v, r.mean(), tolerance)):
         return f"{start}: you averaged over the batch as well; every sample has a value of its own."
-    if value.ndim == 0 and close(value, right.sum(), tolerance):
+    if every(lambda v, r: v.ndim == 0 and close(v, r.sum(), tolerance)):
         return f"{start}: you summed over the batch as well; every sample has a value of its own."
-    if value.numel() == right.numel() and close(value.reshape(right.shape), right, tolerance):
+    if every(lambda v, r: v.numel() == r.numel() and close(v.reshape(r.shape), r, tolerance)):
         return f"{start}: the numbers are right, their arrangement is not."
     return f"{start}; look at what you reduce over, and at what is broadcast against what."
 
 
-def _values(value: Tensor, right: Tensor, tolerance: float) -> str:
-    if close(-value, right, tolerance):
-        return "the sign is flipped."
-    if (value >= 0).all() and (right >= 0).all():
-        if close(value.sqrt(), right, tolerance):
-            return "a square root is missing: this is the square of what is asked for."
-        if close(value**2, right, tolerance):
-            return "there is a square root too many: this is the root of what is asked for."
-    if (right != 0).all() and (value != 0).all():
+def _transformed(pairs: Pairs, tolerance: float) -> str | None:
+    """A sign, a root, a reciprocal: the right numbers under one more operation."""
+    positive = all(bool((v >= 0).all() and (r >= 0).all()) for v, r in pairs)
+    nonzero = all(bool((v != 0).all()) for v, r in pairs)
+    repairs: list[tuple[bool, Callable[[Tensor], Tensor], str]] = [
+        (True, torch.neg, "the sign is flipped."),
+        (positive, torch.sqrt, "a square root is missing: this is the square of what is asked for."),
+        (positive, torch.square, "there is a square root too many: this is the root of what is asked for."),
+        (nonzero, torch.reciprocal, "this is the reciprocal of what is asked for: the fraction stands on its head."),
+    ]
+    for possible, repair, sentence in repairs:
+        if possible and all(close(repair(v), r, tolerance) for v, r in pairs):
+            return sentence
+    return None
+
+
+def _factor(pairs: Pairs, tolerance: float) -> str | None:
+    factors = []
+    for value, right in pairs:
+        if not ((right != 0).all() and (value != 0).all()):
+            return None
         ratio = value / right
-        if close(1 / value, right, tolerance):
-            return "this is the reciprocal of what is asked for: the fraction stands on its head."
-        if float(ratio.max() - ratio.min()) <= tolerance * abs(float(ratio.mean())):
-            return _factor(float(ratio.mean()), right)
-    shift = value - right
-    if float(shift.max() - shift.min()) <= tolerance * (1e-6 + float(right.abs().max())):
-        return f"every value is off by the same constant, {float(shift.mean()):.4g}; a term is missing or stands there twice."
-    scale = float((value - right).abs().max() / (1e-12 + right.abs().max()))
-    return f"the shape is right, the values are not (largest error {100 * scale:.0f} % of the largest value)."
-
-
-def _factor(factor: float, right: Tensor) -> str:
-    if math.isclose(factor, right.numel(), rel_tol=1e-3) or factor > 8:
-        return f"every value is {factor:.4g} times too large; is this a sum where a mean is asked for?"
-    if factor < 1 / 8 and factor > 0:
-        return f"every value is {1 / factor:.4g} times too small; is this a mean where a sum is asked for?"
-    if math.isclose(factor, math.log(10), rel_tol=1e-3) or math.isclose(factor, 1 / math.log(10), rel_tol=1e-3):
+        factors.append(float(ratio.mean()))
+        if float(ratio.max() - ratio.min()) > tolerance * abs(factors[-1]):
+            return None
+    first, same = factors[0], max(factors) - min(factors) <= 10 * tolerance * abs(factors[0])
+    # a factor that changes from case to case, or a large one in a single case, counts entries
+    counts = not same or (len(pairs) == 1 and (first > 8 or math.isclose(first, pairs[0][1].numel(), rel_tol=1e-3)))
+    if counts and min(factors) > 1:
+        return f"every value is {first:.4g} times too large; is this a sum where a mean is asked for?"
+    if 0 < max(factors) < 1 and (not same or (len(pairs) == 1 and first < 1 / 8)):
+        return f"every value is {1 / first:.4g} times too small; is this a mean where a sum is asked for?"
+    if not same:
+        return None
+    if any(math.isclose(first, base, rel_tol=1e-3) for base in (math.log(10), 1 / math.log(10))):
         return "the logarithm has the wrong base (natural against base 10)."
-    return f"every value is off by the same factor, {factor:.4g}."
+    return f"every value is off by the same factor, {first:.4g}."
+
+
+def _constant(pairs: Pairs, tolerance: float) -> str | None:
+    shifts = [value - right for value, right in pairs]
+    slack = max(tolerance * (1e-6 + float(right.abs().max())) for _, right in pairs)
+    if max(float(s.max()) for s in shifts) - min(float(s.min()) for s in shifts) > slack:
+        return None
+    return f"every value is off by the same constant, {float(shifts[0].mean()):.4g}; a term is missing or stands there twice."
+
+
+def _distance(pairs: Pairs, tolerance: float) -> str:
+    if any(close(value, right, tolerance) for value, right in pairs):
+        return "right for some inputs and wrong for others: what is special about those that it was made for?"
+    share = max(float((v - r).abs().max() / (1e-12 + r.abs().max())) for v, r in pairs)
+    if share < 0.005:
+        return "close, but not the same: is something computed with fewer digits, or a small step or term left out?"
+    return f"the shape is right, the values are not (largest error {100 * share:.2g} % of the largest value)."

@@ -11,7 +11,7 @@ class ResBlock(nn.Module):
     """Twice (GroupNorm, SiLU, 3x3 convolution), added to the input; an embedding is added in between.
 
     (B, cin, H, W) -> (B, cout, H, W). emb: (B, emb_dim), or None for a block without embedding (emb_dim = 0).
-    Source: Ho et al. (2020), appendix B; the same block as in Stable Diffusion.
+    Source: Ho et al. (2020), appendix B and its code; the same block as in Stable Diffusion.
     """
 
     def __init__(self, cin: int, cout: int, groups: int, emb_dim: int = 0, eps: float = 1e-5) -> None:
@@ -80,7 +80,7 @@ class Upsample(nn.Module):
 
 
 def sinusoids(t: Tensor, dim: int) -> Tensor:
-    """Cosines and sines of t at dim/2 geometric frequencies from 1 to 1/10000. (B,) -> (B, dim). Implements :eq:`sinusoids`.
+    """Cosines, then sines, of t at dim/2 frequencies 10000^(-2k/dim). (B,) -> (B, dim). Implements :eq:`sinusoids`.
 
     Source: Vaswani et al., Attention Is All You Need (2017), section 3.5; cosine first, as in LDM's code.
     """

@@ -78,8 +78,8 @@ class Stage(nn.Module):
 class UNet(nn.Module):
     """(x, t, cond) -> an output like x.
 
-    Source: Ronneberger et al., U-Net (2015); Ho et al. (2020), appendix B; class labels as in Dhariwal and Nichol
-    (2021), added to the time embedding.
+    Source: Ronneberger et al., U-Net (2015); Ho et al. (2020), appendix B; class labels added to the time
+    embedding as in Nichol and Dhariwal (2021).
     """
 
     def __init__(self, config: UNetConfig) -> None:

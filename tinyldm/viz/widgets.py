@@ -65,8 +65,8 @@ def live(draw: Draw, *, zoom: int = 1, **controls: Sequence[Any]) -> Any:
     def show(_change: Any = None) -> None:
         try:
             array = pixels(draw(**{name: slider.value for name, slider in sliders.items()}))
-        except (ValueError, FloatingPointError) as error:
-            problem.value = str(error)
+        except Exception as error:  # whatever it is, the reader sees it where the picture would be
+            problem.value = f"{type(error).__name__}: {error}"
             return
         problem.value = ""
         image.width, image.height = array.shape[1] * zoom, array.shape[0] * zoom

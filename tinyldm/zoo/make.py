@@ -39,6 +39,7 @@ def make_digits() -> None:
         "command": "python -m tinyldm.zoo.make digits",
         "scale": "cpu",
         "seed": SEEDS[0],
+        "threads": torch.get_num_threads(),
         "licence": "MIT",
         "budgets": {"autoencoder": asdict(recipe.autoencoder_budget), "denoiser": asdict(recipe.denoiser_budget)},
         "measures": {name: value for name, value in runs[0].items() if name != "seed"},

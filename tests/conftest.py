@@ -1,0 +1,51 @@
+"""What every test may use: seeded noise and networks small enough to run in milliseconds."""
+
+import pytest
+import torch
+
+from tinyldm import VP, Denoiser, LatentDiffusion, LatentSpace
+from tinyldm.nn import AutoencoderConfig, UNetConfig
+
+torch.set_num_threads(1)  # tensors this small gain nothing from a second thread, and lose much on a busy machine
+
+
+@pytest.fixture
+def rng():
+    """The only source of chance in a test."""
+    return torch.Generator().manual_seed(0)
+
+
+def seeded_build(config, seed=0):
+    """A freshly initialised module; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return config.build().eval()
+
+
+@pytest.fixture
+def build():
+    return seeded_build
+
+
+@pytest.fixture
+def autoencoder_config():
+    """8x8 images of one channel to 4x4 latents of two."""
+    return AutoencoderConfig(in_channels=1, latent_channels=2, channels=(4, 8), blocks=1, groups=4)
+
+
+@pytest.fixture
+def unet_config():
+    return UNetConfig(in_channels=2, channels=(8, 8), attention=(False, True), blocks=1, heads=2, groups=4, classes=3)
+
+
+@pytest.fixture
+def model(autoencoder_config, unet_config):
+    """A whole latent diffusion model, untrained."""
+    space = LatentSpace(seeded_build(autoencoder_config), scale=1.7, shift=0.3)
+    return LatentDiffusion(space, Denoiser(seeded_build(unet_config, 1), VP(), "v"), (2, 4, 4))
+
+
+@pytest.fixture
+def images(rng):
+    """Five images (5, 1, 8, 8) in [-1, 1]."""
+    return torch.rand(5, 1, 8, 8, generator=rng) * 2 - 1

@@ -1,0 +1,270 @@
+"""The book, the notebooks, the library and the installation say the same thing."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from collections import Counter
+from itertools import count
+from pathlib import Path
+
+import jupytext
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tinyldm.exercises import names
+
+ROOT = Path(__file__).parents[1]
+CHAPTERS = sorted((ROOT / "book").glob("[0-9][0-9]-*.md"))
+IGNORED = "nbval-ignore-output"
+MACHINE = {
+    "an address": r"\b0x[0-9a-f]{6,}",
+    "a path": r"(?<![\w/.])(/(home|root|Users|tmp|usr|opt|var|mnt)/\S+|[A-Z]:\\\S+)",
+    "a time": r"\b\d+(\.\d+)? ?(s|ms|sec|seconds|minutes)\b|\d\d:\d\d|\bit/s\b",
+    "a progress bar": r"\r|\d+%\|",
+}
+
+
+def notebook(chapter):
+    return jupytext.read(ROOT / "notebooks" / f"{chapter.stem}.ipynb")
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def code(cells):
+    return [c for c in cells if c.cell_type == "code"]
+
+
+def texts(cell):
+    """What a cell printed, each with where it went."""
+    for out in cell.outputs:
+        if out.output_type == "stream":
+            yield out.name, out.text
+        elif out.output_type in ("execute_result", "display_data"):
+            yield out.output_type, out.data.get("text/plain", "")
+
+
+per_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda c: c.stem)
+
+
+# ---- chapters and notebooks
+
+
+def test_every_chapter_has_a_notebook_and_the_reverse():
+    assert CHAPTERS
+    assert [c.stem for c in CHAPTERS] == sorted(n.stem for n in (ROOT / "notebooks").glob("*.ipynb"))
+    index = (ROOT / "book" / "index.md").read_text()
+    assert all(re.search(rf"^{c.stem}$", index, re.M) for c in CHAPTERS)
+
+
+@per_chapter
+def test_chapter_and_notebook_agree_cell_by_cell(chapter):
+    book, made = jupytext.read(chapter).cells, notebook(chapter).cells
+    for number, (want, have) in enumerate(zip(book, made)):
+        assert (have.cell_type, tags(have)) == (want.cell_type, tags(want)), f"cell {number}"
+        assert have.source == want.source, f"cell {number}: make notebooks"
+    assert len(book) == len(made)
+
+
+@per_chapter
+def test_the_notebook_was_executed_in_order_without_error(chapter):
+    cells = code(notebook(chapter).cells)
+    assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
+    assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
+
+
+@per_chapter
+def test_a_cell_whose_output_is_not_compared_asserts_something(chapter):
+    for cell in code(jupytext.read(chapter).cells):
+        if IGNORED in tags(cell):
+            statements = ast.walk(ast.parse(cell.source))
+            assert any(isinstance(node, ast.Assert) for node in statements), cell.source
+
+
+@per_chapter
+def test_a_cell_whose_output_is_compared_prints_nothing_of_this_machine(chapter):
+    for cell in code(notebook(chapter).cells):
+        if IGNORED in tags(cell):
+            continue
+        for where, text in texts(cell):
+            assert where != "stderr", cell.source
+            for what, pattern in MACHINE.items():
+                assert not re.search(pattern, text), f"{what} in the output of\n{cell.source}"
+        kinds = {kind for out in cell.outputs for kind in out.get("data", {})}
+        assert not any("widget" in kind for kind in kinds), cell.source  # a widget's id differs from run to run
+
+
+@per_chapter
+def test_most_cells_are_compared_strictly(chapter, record_property):
+    kinds = Counter(IGNORED in tags(c) for c in code(jupytext.read(chapter).cells))
+    record_property("compared", kinds[False])
+    record_property("ignored", kinds[True])
+    assert kinds[False] > kinds[True] > 0
+
+
+# ---- what a chapter must have
+
+
+@per_chapter
+def test_a_chapter_has_its_parts(chapter):
+    text = chapter.read_text(encoding="utf-8")
+    sections = re.findall(r"^## (.+)$", text, re.M)
+    assert text.count("{exercise}") >= 4
+    order = [sections.index(name) for name in ("Claims on trial", "Common mistakes", "Exercises", "Close")]
+    assert order == sorted(order)
+    assert order[-1] == len(sections) - 1
+    assert len(re.findall(r"^# ", re.sub(r"```.*?```", "", text, flags=re.S), re.M)) == 1
+
+
+@per_chapter
+def test_figures_are_numbered_in_order_and_each_is_drawn(chapter):
+    cells = jupytext.read(chapter).cells
+    found = [
+        (i, n)
+        for i, c in enumerate(cells)
+        if c.cell_type == "markdown"
+        for n in re.findall(r"^\*\*Figure (\S+)\*\*", c.source, re.M)
+    ]
+    assert [n for _, n in found] == [f"{int(chapter.stem[:2])}.{k}." for k, _ in zip(count(1), found)]
+    for i, number in found:
+        assert cells[i - 1].cell_type == "code", f"Figure {number} stands below no cell"
+        assert cells[i].source.startswith("**Figure"), f"Figure {number} does not open its paragraph"
+
+
+@per_chapter
+def test_every_exercise_has_its_cells_and_its_grader(chapter):
+    cells = jupytext.read(chapter).cells
+    place = {tag: i for i, c in enumerate(cells) for tag in tags(c)}
+    prefix = chapter.stem[:2]
+    known = [id for id in names() if id.startswith(f"{prefix}-")]
+    labelled = re.findall(rf"^:label: ex-({prefix}-\w+)$", chapter.read_text(encoding="utf-8"), re.M)
+    assert labelled == known
+    for part in ("answer", "check", "solution"):
+        assert [t.removeprefix(f"{part}-") for t in place if t.startswith(f"{part}-")] == known
+    for id in known:
+        statement = next(i for i, c in enumerate(cells) if f":label: ex-{id}\n" in c.source)
+        assert statement < place[f"answer-{id}"] < place[f"check-{id}"] < place[f"solution-{id}"]
+        assert "hide-cell" in tags(cells[place[f"solution-{id}"]])
+        asked = re.search(rf'check\("{id}", (\w+)\)', cells[place[f"check-{id}"]].source)[1]
+        for part in ("answer", "solution"):
+            assert re.search(rf"^(def {asked}\(|{asked} =)", cells[place[f"{part}-{id}"]].source, re.M)
+        assert f'assert tl.exercises.check("{id}", {asked})' in cells[place[f"solution-{id}"]].source
+
+
+# ---- equations
+
+
+def labels():
+    """The labels of the book's equations, each with how often it is given."""
+    text = "\n".join(p.read_text(encoding="utf-8") for p in sorted((ROOT / "book").glob("*.md")))
+    return Counter(re.findall(r"^\$\$ \(([\w-]+)\)$", text, re.M) + re.findall(r"```\{math\}\n:label: (\S+)", text))
+
+
+def docstrings(file):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+            yield ast.get_docstring(node) or ""
+
+
+def implemented():
+    files = (ROOT / "tinyldm").rglob("*.py")
+    return {label for f in files for text in docstrings(f) for label in re.findall(r":eq:`([\w-]+)`", text)}
+
+
+def marked():
+    calls = (n for f in (ROOT / "tests").glob("test_*.py") for n in ast.walk(ast.parse(f.read_text(encoding="utf-8"))))
+    return {n.args[0].value for n in calls if isinstance(n, ast.Call) and ast.unparse(n.func).endswith("mark.equation")}
+
+
+def test_every_labelled_equation_has_a_function_and_a_test():
+    known = labels()
+    assert len(known) > 10
+    assert set(known.values()) == {1}
+    assert sorted(set(known) - implemented()) == []
+    assert sorted(set(known) - marked()) == []
+
+
+def test_every_label_in_the_code_exists_in_the_book():
+    assert sorted(implemented() - set(labels())) == []
+    assert sorted(marked() - set(labels())) == []
+
+
+# ---- installation
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+CONSTRAINTS = [
+    line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.strip() and not line.startswith("#")
+]
+
+
+def direct():
+    return [
+        Requirement(r)
+        for r in [*PYPROJECT["project"]["dependencies"], *(r for extra in EXTRAS.values() for r in extra)]
+    ]
+
+
+def test_constraints_pin_every_direct_dependency_once():
+    pins = {}
+    for line in CONSTRAINTS:
+        name, version = re.fullmatch(r"([\w.-]+)==([\w.+]+)", line).groups()
+        assert canonicalize_name(name) not in pins, line
+        pins[canonicalize_name(name)] = version
+    for wanted in direct():
+        assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), wanted
+    assert pins["torch"] == "2.13.0"
+    assert not [n for n in pins if n.startswith(("torchvision", "torchaudio", "nvidia", "cuda", "triton"))]
+
+
+def test_dependencies_are_ranges_that_do_not_pull_in_torchvision():
+    for wanted in direct():
+        assert any(s.operator == ">=" for s in wanted.specifier), wanted
+        assert not any(s.operator == "==" for s in wanted.specifier), wanted
+    avoided = {"torchvision", "lpips", "clean-fid", "k-diffusion", "denoising-diffusion-pytorch", "smalldiffusion"}
+    assert not avoided & {canonicalize_name(r.name) for r in direct()}
+
+
+def test_conda_installs_what_make_installs():
+    env = yaml.safe_load((ROOT / "environment.yml").read_text())
+    conda = [d for d in env["dependencies"] if isinstance(d, str)]
+    pip = next(d["pip"] for d in env["dependencies"] if isinstance(d, dict))
+    assert env["name"] == PYPROJECT["project"]["name"]
+    assert f"python{PYPROJECT['project']['requires-python']}" in conda
+    assert "pip" in conda
+    assert "-c constraints.txt" in pip
+    (editable,) = (set(re.fullmatch(r"-e \.\[(.+)\]", p)[1].split(",")) for p in pip if p.startswith("-e"))
+    made = {frozenset(m.split(",")) for m in re.findall(r"-e '\.\[(.+?)\]'", (ROOT / "Makefile").read_text())}
+    assert made == {frozenset(editable)}
+    assert editable == set(EXTRAS)
+
+
+def test_the_texts_name_only_targets_that_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z%-]+):", makefile, re.M))
+    for file in [ROOT / "README.md", *(ROOT / "book").glob("*.md"), ROOT / "Makefile"]:
+        named = set(re.findall(r"(?:`|^|# )make ([a-z-]+)\b", file.read_text(encoding="utf-8"), re.M))
+        assert named <= targets, file.name
+    phony = re.search(r"^\.PHONY: (.+)$", makefile, re.M)[1].split()
+    assert set(phony) == targets - {"notebook-%"}
+
+
+def test_no_file_names_a_package_registry_or_a_content_network():
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    # written in two parts, so that this file does not name them either
+    hosts = [f"{a}.{b}" for a, b in [("pypi", "org"), ("files.pythonhosted", "org"), ("registry.npmjs", "org")]]
+    hosts += [f"deb.{'debian'}.org", f"{'unpkg'}.com", f"fonts.{'googleapis'}.com", f"fonts.{'gstatic'}.com"]
+    network = re.compile("|".join(map(re.escape, hosts)) + r"|//[\w.-]*(cdn|jsdelivr|cloudflare)[\w.-]*/")
+    for name in listed.stdout.splitlines():
+        file = ROOT / name
+        if file.is_file() and file.suffix not in (".safetensors", ".png"):
+            found = network.search(file.read_text(encoding="utf-8"))
+            assert found is None, f"{name}: {found[0]}"

@@ -1,0 +1,134 @@
+"""The grader without a chapter: what is called wrong in a number, and that it is true on every case."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from tinyldm.exercises import Exercise, core
+from tinyldm.exercises.core import NotYetError, call, grade_choice, grade_function
+from tinyldm.exercises.diagnose import as_tensor, close, compare
+
+TOLERANCE = 1e-4
+TRUTH = torch.tensor([[0.5, 2.0, 3.0], [1.5, 0.25, 4.0]])
+
+# What was handed in instead of TRUTH, and what must be said of it.
+WRONG = [
+    (-TRUTH, "the sign is flipped"),
+    (TRUTH**2, "a square root is missing"),
+    (TRUTH.sqrt(), "a square root too many"),
+    (1 / TRUTH, "reciprocal"),
+    (TRUTH * 5, "same factor, 5"),
+    (TRUTH * 6, "6 times too large; is this a sum where a mean"),  # six entries
+    (TRUTH * -0.5, "same factor, -0.5"),
+    (TRUTH * 1024, "1024 times too large; is this a sum where a mean"),
+    (TRUTH / 1024, "1024 times too small; is this a mean where a sum"),
+    (TRUTH * math.log(10), "wrong base"),
+    (TRUTH / math.log(10), "wrong base"),
+    (TRUTH - 0.7, "same constant, -0.7"),
+    (TRUTH.mean(), "averaged over the batch"),
+    (TRUTH.sum(), "summed over the batch"),
+    (TRUTH.mean(1), "what you reduce over"),
+    (TRUTH.reshape(3, 2), "arrangement is not"),
+    (TRUTH[None], "arrangement is not"),
+    (TRUTH[:, None] + TRUTH, "broadcast"),
+    (TRUTH.log().log(), "NaN or infinity"),
+    (TRUTH / 0, "NaN or infinity"),
+    (TRUTH + torch.tensor([0.0, 0.1, 0.2]), "the shape is right, the values are not"),
+    ("2.0", "returned a str"),
+    (None, "returned a NoneType"),
+    (True, "returned a bool"),
+    ([[1.0], [1.0, 2.0]], "returned a list"),
+    ({"x": TRUTH}, "returned a dict"),
+    (np.array(["a"]), "returned a ndarray"),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), WRONG)
+def test_a_wrong_number_is_explained(given, words):
+    assert words in compare(given, TRUTH, TOLERANCE)
+
+
+@pytest.mark.parametrize("k", [-3.0, -0.2, 0.3, 2.0, 7.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_said_about_factors_and_constants_is_true(k, seed, rng):
+    truth = torch.randn(4, 5, generator=rng.manual_seed(seed))
+    assert f"same factor, {k:.4g}." in compare(k * truth, truth, TOLERANCE)
+    assert f"same constant, {k:.4g};" in compare(truth + k, truth, TOLERANCE)
+    assert compare(-truth, truth, TOLERANCE) == "the sign is flipped."
+    assert "root" not in compare(truth**2, truth, TOLERANCE)  # the truth has negative entries: it is no square root
+
+
+@pytest.mark.parametrize(
+    "form", [TRUTH, TRUTH.double(), TRUTH.numpy(), TRUTH.tolist(), tuple(TRUTH), TRUTH.clone().requires_grad_()]
+)
+def test_the_truth_is_the_truth_in_any_form(form):
+    if isinstance(form, tuple):
+        form = tuple(row.tolist() for row in form)
+    assert compare(form, TRUTH, TOLERANCE) is None
+
+
+def test_the_tolerance_is_relative_to_the_largest_value():
+    for scale in (1e-3, 1.0, 1e6):
+        assert compare(scale * TRUTH * (1 + 0.5e-4), scale * TRUTH, TOLERANCE) is None
+        assert compare(scale * TRUTH * (1 + 2e-4), scale * TRUTH, TOLERANCE) is not None
+    assert not close(torch.tensor([math.inf]), torch.tensor([math.inf]), TOLERANCE)
+    assert as_tensor(3).dtype == torch.float64
+    assert as_tensor(object()) is None
+
+
+def test_a_function_gets_copies(rng):
+    given = torch.randn(3, generator=rng)
+    kept = given.clone()
+    with pytest.raises(NotYetError, match="argument `x` in place"):
+        call(lambda x: x.zero_(), {"x": given})
+    assert torch.equal(given, kept)
+    assert torch.equal(call(lambda x: x + 1, {"x": given}), kept + 1)
+
+
+@pytest.fixture
+def verdict(capsys):
+    """(id, answer) -> (right or not, the message on one line)."""
+
+    def ask(id, answer):
+        right = core.check(id, answer)
+        return right, " ".join(capsys.readouterr().out.split())
+
+    return ask
+
+
+def toy(monkeypatch, wrong):
+    """An exercise: double the numbers. The cases differ, so that a coincidence in one of them can show."""
+    cases = [{"x": torch.tensor([2.0, 2.0])}, {"x": torch.tensor([1.0, 3.0])}]
+    grade = lambda answer: grade_function(answer, lambda x: 2 * x, cases, wrong)  # noqa: E731
+    monkeypatch.setitem(core.EXERCISES, "99-1", Exercise("99-1", "Double", 1, grade, "yes."))
+
+
+def test_a_known_mistake_must_agree_on_every_case(monkeypatch, verdict):
+    def fails(x):
+        raise ValueError("a wrong formula may fail where the right one does not")
+
+    toy(monkeypatch, [(fails, "FAILS"), (lambda x: x + 4, "ADDS FOUR"), (lambda x: x**2 + 1, "SQUARES")])
+    assert verdict("99-1", lambda x: x * 2)[0]
+    assert "ADDS FOUR" in verdict("99-1", lambda x: x + 4)[1]
+    assert "ADDS" not in verdict("99-1", lambda x: x * 3)[1]  # agrees with x + 4 on the first case alone
+    assert "FAILS" not in verdict("99-1", lambda x: x * 5)[1]
+
+
+def test_a_general_diagnosis_must_hold_on_every_case(monkeypatch, verdict):
+    toy(monkeypatch, [])
+    message = verdict("99-1", lambda x: x**2 / 2)[1]  # the truth's root, and half of it, on the first case alone
+    assert not re.search("factor|root|constant", message), message
+    assert "factor, 1.5" in verdict("99-1", lambda x: 3 * x)[1]
+
+
+def test_a_choice_says_what_each_wrong_letter_overlooks():
+    with pytest.raises(NotYetError, match="no answer yet"):
+        grade_choice(..., "a", {"b": "no"})
+    with pytest.raises(NotYetError, match="letters a, b"):
+        grade_choice("z", "a", {"b": "no"})
+    with pytest.raises(NotYetError, match=r"^no$"):
+        grade_choice("(B)", "a", {"b": "no"})
+    assert grade_choice("A ", "a", {"b": "no"}) is None

@@ -1,0 +1,244 @@
+"""The networks: the same functions as diffusers' AutoencoderKL and UNet2DModel, in value and in gradient."""
+
+import json
+import math
+import random
+
+import pytest
+import torch
+from diffusers_maps import autoencoder_modules, names, tie, unet_modules
+
+from tinyldm import Condition
+from tinyldm.nn import AutoencoderConfig, UNetConfig
+from tinyldm.nn.layers import SelfAttention, sinusoids
+
+diffusers = pytest.importorskip("diffusers")
+
+
+def perturb(module, rng):
+    """Random numbers also where initialisation puts ones and zeros, so that every tensor matters."""
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=rng))
+    return module
+
+
+def assert_same(mine, other, what):
+    """To 1e-5 of the largest entry."""
+    scale = max(1.0, float(other.detach().abs().max()))
+    torch.testing.assert_close(mine / scale, other / scale, rtol=0, atol=1e-5, msg=lambda m: f"{what}: {m}")
+
+
+def assert_same_gradients(ours, theirs, table):
+    other = dict(theirs.named_parameters())
+    for name, p in ours.named_parameters():
+        assert_same(p.grad, other[table[name]].grad, f"gradient of {name}")
+
+
+def random_autoencoder(seed):
+    """At least two channels a group: with one, a bias before GroupNorm has gradient zero, of which rounding leaves noise."""
+    pick = random.Random(seed + 1)
+    groups, levels = pick.choice([2, 4]), pick.choice([1, 2, 3])
+    channels = tuple(groups * pick.choice([2, 3, 4]) for _ in range(levels))
+    return AutoencoderConfig(pick.choice([1, 3]), pick.choice([2, 4]), channels, pick.choice([1, 2]), groups)
+
+
+def random_unet(seed):
+    """UNet2DModel fixes the width of a head, we their number: with several heads, all levels that attend share one width here."""
+    pick = random.Random(seed + 18)
+    groups, levels = pick.choice([2, 4]), pick.choice([1, 2, 3])
+    wide, heads = 4 * pick.choice([2, 4]), pick.choice([1, 2, 4])
+    attention = tuple(pick.random() < 0.5 for _ in range(levels))
+    free = [4 * pick.choice([2, 3, 5]) for _ in range(levels)]
+    channels = (*(wide if attends and heads > 1 else width for attends, width in zip(attention[:-1], free)), wide)
+    return UNetConfig(pick.choice([1, 4]), channels, attention, pick.choice([1, 2]), heads, groups, pick.choice([0, 3]))
+
+
+def their_unet(config):
+    down = [("AttnDownBlock2D" if attends else "DownBlock2D") for attends in config.attention]
+    return diffusers.UNet2DModel(
+        in_channels=config.in_channels,
+        out_channels=config.in_channels,
+        block_out_channels=config.channels,
+        down_block_types=down,
+        up_block_types=[name.replace("Down", "Up") for name in reversed(down)],
+        layers_per_block=config.blocks,
+        attention_head_dim=config.channels[-1] // config.heads if config.heads > 1 else None,  # None: one head
+        norm_num_groups=config.groups,
+        flip_sin_to_cos=True,
+        freq_shift=0,
+        num_class_embeds=config.classes + 1 if config.classes else None,
+    )
+
+
+def their_autoencoder(config):
+    levels = len(config.channels)
+    return diffusers.AutoencoderKL(
+        in_channels=config.in_channels,
+        out_channels=config.in_channels,
+        down_block_types=["DownEncoderBlock2D"] * levels,
+        up_block_types=["UpDecoderBlock2D"] * levels,
+        block_out_channels=config.channels,
+        layers_per_block=config.blocks,
+        latent_channels=config.latent_channels,
+        norm_num_groups=config.groups,
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_autoencoder_is_diffusers_autoencoder_kl(seed, rng, build):
+    config = random_autoencoder(seed)
+    ours, theirs = perturb(build(config, seed), rng), their_autoencoder(config)
+    table = names(ours, autoencoder_modules(config))
+    tie(ours, theirs, table)
+    x = torch.rand(2, config.in_channels, 8, 12, generator=rng) * 2 - 1
+    q, reference = ours.encode(x), theirs.encode(x).latent_dist
+    assert_same(q.mean, reference.mean, "mean")
+    assert_same(q.logvar, reference.logvar, "logvar")
+    z = torch.randn(q.mean.shape, generator=rng)
+    image, other = ours.decode(z), theirs.decode(z).sample
+    assert_same(image, other, "decoded image")
+    weights = [torch.randn(v.shape, generator=rng) for v in (q.mean, q.logvar, image)]
+    for values in ((q.mean, q.logvar, image), (reference.mean, reference.logvar, other)):
+        sum((w * v).sum() for w, v in zip(weights, values)).backward()
+    assert_same_gradients(ours, theirs, table)
+
+
+@pytest.mark.parametrize("bias", [-1000.0, 1000.0])
+def test_extreme_log_variances_are_held_where_diffusers_holds_them(bias, rng, build):
+    config = random_autoencoder(0)
+    ours, theirs = build(config), their_autoencoder(config)
+    with torch.no_grad():
+        ours.quant.bias.fill_(bias)
+    tie(ours, theirs, names(ours, autoencoder_modules(config)))
+    x = torch.rand(1, config.in_channels, 8, 8, generator=rng)
+    q, reference = ours.encode(x), theirs.encode(x).latent_dist
+    assert torch.equal(q.logvar, reference.logvar)
+    assert_same(q.mean, reference.mean, "mean, which nothing holds")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_unet_is_diffusers_unet_2d_model(seed, rng, build):
+    config = random_unet(seed)
+    ours, theirs = perturb(build(config, seed), rng), their_unet(config)
+    table = names(ours, unet_modules(config))
+    tie(ours, theirs, table)
+    x = torch.randn(3, config.in_channels, 8, 12, generator=rng)
+    mine, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+    t, label = torch.tensor([0.0, 37.5, 999.0]), torch.tensor([0, config.classes, 2]) if config.classes else None
+    y, reference = ours(mine, t, Condition(label)), theirs(other, t, class_labels=label).sample
+    assert_same(y, reference, "output")
+    weight = torch.randn(y.shape, generator=rng)
+    (y * weight).sum().backward()
+    (reference * weight).sum().backward()
+    assert_same(mine.grad, other.grad, "gradient of x")
+    assert_same_gradients(ours, theirs, table)
+
+
+def test_the_random_configurations_differ_in_every_respect():
+    """Otherwise the two tests above would check less than they seem to."""
+    for configs in ([random_autoencoder(s) for s in range(5)], [random_unet(s) for s in range(8)]):
+        for field in vars(configs[0]):
+            assert len({getattr(c, field) for c in configs}) > 1, field
+        assert {len(c.channels) for c in configs} == {1, 2, 3}
+
+
+@pytest.mark.equation("sinusoids")
+@pytest.mark.parametrize("dim", [2, 8, 32])
+def test_sinusoids_are_cosines_then_sines(dim):
+    t = torch.tensor([0.0, 1.0, 12.5, 999.0], dtype=torch.float64)
+    half, value = dim // 2, sinusoids(t, dim)
+    assert value.shape == (4, dim)
+    for row, clock in zip(value, t.tolist()):
+        angles = [clock / 10000 ** (i / half) for i in range(half)]
+        expected = [math.cos(a) for a in angles] + [math.sin(a) for a in angles]
+        torch.testing.assert_close(row, torch.tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-9)
+
+
+def test_attention_is_the_softmax_formula(rng):
+    """One head at a time, one pixel at a time, with no fused kernel."""
+    layer = perturb(SelfAttention(8, groups=2, heads=2).double(), rng)
+    x = torch.randn(1, 8, 2, 3, generator=rng, dtype=torch.float64)
+    tokens = layer.norm(x)[0].reshape(8, 6).T
+    q, k, v = (m(tokens) for m in (layer.q, layer.k, layer.v))
+    mixed = torch.empty(6, 8, dtype=torch.float64)
+    for head in (slice(0, 4), slice(4, 8)):
+        for pixel in range(6):
+            share = torch.softmax(k[:, head] @ q[pixel, head] / 2, dim=0)  # 2 = sqrt(4), the width of a head
+            mixed[pixel, head] = share @ v[:, head]
+    torch.testing.assert_close(layer(x), x + layer.out(mixed).T.reshape(x.shape))
+
+
+def test_samples_of_a_batch_do_not_see_each_other(build, unet_config, autoencoder_config, rng):
+    unet, autoencoder = build(unet_config), build(autoencoder_config)
+    x, t, label = torch.randn(3, 2, 4, 4, generator=rng), torch.tensor([1.0, 500.0, 900.0]), torch.tensor([0, 1, 3])
+    together = unet(x, t, Condition(label))
+    for i in range(3):
+        alone = unet(x[i : i + 1], t[i : i + 1], Condition(label[i : i + 1]))
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-5)
+    image = torch.rand(3, 1, 8, 8, generator=rng)
+    torch.testing.assert_close(
+        autoencoder.encode(image).mean[1:2], autoencoder.encode(image[1:2]).mean, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_no_label_is_the_extra_label(build, unet_config, rng):
+    unet, x, t = build(unet_config), torch.randn(2, 2, 4, 4, generator=rng), torch.tensor(10.0)
+    null = torch.full((2,), unet_config.classes)
+    assert torch.equal(unet(x, t), unet(x, t, Condition(null)))
+    assert not torch.allclose(unet(x, t), unet(x, t, Condition(torch.tensor([0, 1]))))
+
+
+@pytest.mark.parametrize(
+    "t", [torch.tensor(40.0), torch.tensor(40), 40, torch.full((2,), 40)], ids=["float", "integer", "number", "vector"]
+)
+def test_the_clock_may_be_one_number_or_one_a_sample(t, build, unet_config, rng):
+    unet, x = build(unet_config), torch.randn(2, 2, 4, 4, generator=rng)
+    assert torch.equal(unet(x, t), unet(x, torch.tensor([40.0, 40.0])))
+
+
+def test_networks_refuse_what_they_cannot_take(build, unet_config, autoencoder_config):
+    unet, autoencoder, t = build(unet_config), build(autoencoder_config), torch.tensor(1.0)
+    for bad, said in (((1, 3, 4, 4), "2 channels"), ((1, 2, 5, 4), "divisible by 2"), ((2, 4, 4), "four dimensions")):
+        with pytest.raises(ValueError, match=f"x: .*{said}"):
+            unet(torch.zeros(bad), t)
+    with pytest.raises(ValueError, match=r"cond.label: expected values in \[0, 3\]"):
+        unet(torch.zeros(1, 2, 4, 4), t, Condition(torch.tensor([4])))
+    with pytest.raises(ValueError, match=r"cond\.label: expected one for each of the 2 samples"):
+        unet(torch.zeros(2, 2, 4, 4), t, Condition(torch.tensor([1])))
+    with pytest.raises(ValueError, match="classes=0"):
+        build(UNetConfig(channels=(8,), attention=(False,), classes=0))(
+            torch.zeros(1, 4, 4, 4), t, Condition(torch.tensor([0]))
+        )
+    with pytest.raises(ValueError, match="x: expected height and width divisible by 2"):
+        autoencoder.encode(torch.zeros(1, 1, 7, 8))
+    with pytest.raises(ValueError, match="z: expected 2 channels"):
+        autoencoder.decode(torch.zeros(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "said"),
+    [
+        (AutoencoderConfig, {"channels": (16, 30)}, "multiples of groups=8"),
+        (AutoencoderConfig, {"channels": ()}, "at least one level"),
+        (AutoencoderConfig, {"blocks": 0}, "blocks"),
+        (AutoencoderConfig, {"latent_channels": 0}, "latent_channels"),
+        (UNetConfig, {"attention": (True,)}, "one entry for each of the 2 levels"),
+        (UNetConfig, {"heads": 3}, "a divisor"),
+        (UNetConfig, {"classes": -1}, "classes"),
+        (UNetConfig, {"channels": (9, 9), "groups": 3, "heads": 3}, "an even first width"),
+    ],
+)
+def test_configurations_that_do_not_fit_together_are_refused(kind, values, said):
+    with pytest.raises(ValueError, match=said):
+        kind(**values)
+
+
+@pytest.mark.parametrize(
+    "config", [AutoencoderConfig(3, 4, (8, 16)), UNetConfig(channels=(8, 16), attention=(True, False))]
+)
+def test_configurations_travel_as_json(config):
+    kind = type(config)
+    assert kind.from_dict(json.loads(json.dumps(config.as_dict()))) == config
+    with pytest.raises(ValueError, match=r"config field='chanels' is unknown; did you mean 'channels'\?"):
+        kind.from_dict({"chanels": [8]})

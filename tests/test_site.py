@@ -1,0 +1,228 @@
+"""The web site: it builds without a warning, reads without a network, and moves without a kernel."""
+
+import io
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pytest
+from bs4 import BeautifulSoup
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+CHAPTERS = sorted(p.stem for p in (ROOT / "book").glob("[0-9][0-9]-*.md"))
+OUTSIDE = r"(https?:)?//"
+LOADED = {  # what a browser fetches without being asked
+    "script": ["src"],
+    "img": ["src", "srcset"],
+    "iframe": ["src"],
+    "source": ["src", "srcset"],
+    "video": ["src", "poster"],
+    "audio": ["src"],
+    "embed": ["src"],
+    "object": ["data"],
+    "image": ["href", "xlink:href"],
+    "use": ["href", "xlink:href"],
+}
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The built site, from copies: building writes into the source folder."""
+    there = tmp_path_factory.mktemp("site")
+    for name in ("book", "notebooks"):
+        shutil.copytree(ROOT / name, there / name, ignore=shutil.ignore_patterns("_build", ".ipynb_checkpoints"))
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "book", "html"],
+        cwd=there,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return there / "html"
+
+
+@pytest.fixture(scope="session")
+def pages(site):
+    """Every page of the site, parsed."""
+    files = (p for p in site.rglob("*.html") if "_static" not in p.parts)  # the theme leaves its templates there
+    return {p.relative_to(site): BeautifulSoup(p.read_text(encoding="utf-8"), "html.parser") for p in files}
+
+
+@pytest.fixture(params=CHAPTERS)
+def page(request, pages):
+    """A chapter's page."""
+    return pages[Path(f"{request.param}.html")]
+
+
+def loads(soup):
+    """Every address that a page makes the browser fetch."""
+    for tag, attributes in LOADED.items():
+        for element in soup.find_all(tag):
+            yield from (element[a] for a in attributes if element.get(a))
+    for link in soup.find_all("link"):
+        if not {"canonical", "search", "index", "next", "prev", "author", "license"} & set(link.get("rel", [])):
+            yield link["href"]
+    styles = [s.get_text() for s in soup.find_all("style")] + [e["style"] for e in soup.find_all(style=True)]
+    yield from css_loads("\n".join(styles))
+
+
+def css_loads(text):
+    yield from re.findall(r"url\(\s*['\"]?([^'\")]+)", text)
+    yield from re.findall(r"@import\s+['\"]([^'\"]+)", text)
+
+
+def test_the_site_has_every_chapter(pages):
+    for name in (*CHAPTERS, "index", "roadmap", "appendix-a-notation", "bibliography"):
+        assert Path(f"{name}.html") in pages
+
+
+def test_no_page_loads_anything_from_another_host(pages):
+    for name, soup in pages.items():
+        outside = [address for address in loads(soup) if re.match(OUTSIDE, address)]
+        assert outside == [], name
+
+
+def test_no_script_in_a_page_fetches_from_another_host(pages):
+    fetching = rf"(fetch|import|importScripts|open|require)\s*\(\s*[^)]*['\"`]{OUTSIDE}|(src|href)\s*=\s*['\"]{OUTSIDE}"
+    importing = rf"\b(import|from)\s+['\"]{OUTSIDE}"
+    for name, soup in pages.items():
+        for script in soup.find_all("script", src=False):
+            assert not re.search(f"{fetching}|{importing}", script.get_text()), name
+
+
+def test_no_style_sheet_loads_from_another_host(site):
+    sheets = list((site / "_static").rglob("*.css"))
+    assert sheets
+    for sheet in sheets:
+        outside = [a for a in css_loads(sheet.read_text(encoding="utf-8")) if re.match(OUTSIDE, a)]
+        assert outside == [], sheet
+
+
+def test_everything_that_a_page_loads_is_there(site, pages):
+    for name, soup in pages.items():
+        for address in loads(soup):
+            if not address.startswith(("data:", "#")):
+                file = site / name.parent / unquote(urlsplit(address).path)
+                assert file.is_file(), f"{name}: {address}"
+                assert file.stat().st_size > 0, f"{name}: {address}"
+
+
+def test_every_internal_link_leads_somewhere(pages):
+    ids = {name: {e["id"] for e in soup.find_all(id=True)} for name, soup in pages.items()}
+    followed = 0
+    for name, soup in pages.items():
+        for link in soup.find_all("a", href=True):
+            address = urlsplit(link["href"])
+            if address.scheme or address.netloc:
+                continue
+            target = (name.parent / unquote(address.path)) if address.path else name
+            if target.suffix == ".html":
+                followed += 1
+                assert target in ids, f"{name}: {link['href']}"
+                assert not address.fragment or unquote(address.fragment) in ids[target], f"{name}: {link['href']}"
+            else:
+                assert link["href"] in ("#", ""), f"{name}: {link['href']}"
+    assert followed > 100
+
+
+def test_every_figure_is_a_picture_that_shows_something(page, site):
+    article = page.find("article")
+    images = [i["src"] for i in article.find_all("img")]
+    captions = len(
+        re.findall(r"^Figure \d+\.\d+\.$", "\n".join(s.get_text() for s in article.find_all("strong")), re.M)
+    )
+    assert captions > 0
+    assert len(images) + len(article.select(".flipbook")) >= captions
+    for address in images:
+        picture = np.asarray(Image.open(io.BytesIO((site / unquote(address)).read_bytes())).convert("L"))
+        assert picture.shape[1] > 300
+        assert int(picture.max()) - int(picture.min()) > 100  # not a blank canvas
+
+
+def test_the_page_is_clean(page):
+    text = page.find("article").get_text()
+    assert not re.search(r"\d+it/s|\d%\|", text)  # progress bars
+    assert not re.search(r"\{(ref|cite|eq|doc)\}`|^:{3,}", text, re.M)  # directives that were not understood
+    assert "Traceback" not in text
+    assert not page.find("script", type="application/vnd.jupyter.widget-view+json")  # a slider without a kernel is dead
+
+
+def test_formulas_are_drawn_by_a_script_of_the_site(page, site):
+    sources = [s["src"] for s in page.find_all("script", src=True) if "mathjax" in s["src"].lower()]
+    assert sources
+    assert page.select("div.math, span.math")
+    fonts = [
+        p.suffix for p in (site / Path(urlsplit(sources[0]).path)).parent.rglob("*") if p.suffix.startswith(".woff")
+    ]
+    assert fonts
+
+
+def test_solutions_are_folded(page):
+    cells = page.select('div[class*="tag_solution-"]')
+    assert len(cells) >= 4
+    texts = page.select('[id^="solution-text"]') or [d for d in page.find_all("details") if "Worked" in d.get_text()]
+    assert len(texts) == len(cells)
+    for cell in cells:
+        assert all(pre.find_parent("details") is not None for pre in cell.find_all("pre"))
+    for details in page.find("article").find_all("details"):
+        assert not details.has_attr("open")
+
+
+def test_the_flipbook_is_there_with_its_script(page):
+    (flipbook,) = page.select(".flipbook")
+    assert len(flipbook.select("input[type=range]")) == len(flipbook.select("output")) >= 3
+    assert "url(data:image/png;base64," in flipbook.select_one("[role=img]")["style"]
+    script = flipbook.find("script").get_text()
+    assert "currentScript.parentElement" in script
+    assert "backgroundPosition" in script
+
+
+# ---- in a browser, where there is one
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no chromium on the PATH")
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield started
+        started.close()
+
+
+@pytest.mark.parametrize("name", [*CHAPTERS, "index"])
+def test_a_page_opens_from_a_folder_without_a_network(name, site, browser):
+    tab, problems = browser.new_page(), []
+    tab.on("request", lambda r: r.url.startswith(("file:", "data:", "blob:")) or problems.append(r.url))
+    tab.on("requestfailed", lambda r: problems.append(f"failed: {r.url}"))
+    tab.on("console", lambda m: m.type == "error" and problems.append(m.text))
+    tab.on("pageerror", lambda e: problems.append(str(e)))
+    tab.goto((site / f"{name}.html").as_uri(), wait_until="load")
+    if tab.locator(".math").count():
+        tab.wait_for_function("document.querySelectorAll('mjx-container').length > 20")
+        assert tab.locator("mjx-merror, [data-mjx-error]").count() == 0
+    assert tab.locator("article details[open]").count() == 0
+    for book in tab.locator(".flipbook").all():
+        picture, outputs = book.locator("[role=img]"), book.locator("output")
+        place = "e => getComputedStyle(e).backgroundPosition"
+        seen = {picture.evaluate(place)}
+        for i, slider in enumerate(book.locator("input").all()):
+            if slider.get_attribute("max") != "0":
+                said = outputs.nth(i).text_content()
+                slider.press("ArrowRight")
+                assert outputs.nth(i).text_content() != said
+                assert picture.evaluate(place) not in seen
+                seen.add(picture.evaluate(place))
+        assert len(seen) > 2
+    tab.close()
+    assert problems == []

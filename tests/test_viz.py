@@ -1,0 +1,283 @@
+"""Pictures and sliders: exact gray levels, figures that say what they show, and a flipbook that shows the right frame."""
+
+import base64
+import io
+import itertools
+import json
+import math
+import re
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from PIL import Image
+
+import tinyldm as tl
+from tinyldm.viz import board, contact_sheet, curves, figure, flipbook, gray, live, noising, pipeline
+from tinyldm.viz.widgets import pixels, png
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def decode(data):
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+# ---- pixels
+
+
+def test_ink_is_black_and_paper_white():
+    values = torch.tensor([-1.0, 1.0, 0.0, -3.0, 3.0, 0.5]).reshape(1, 1, 2, 3)
+    levels = gray(values)
+    assert levels.dtype == np.uint8
+    assert levels.shape == (1, 2, 3)
+    # 127.5 and 63.75 are the exact levels of 0 and 0.5; what is beyond the range is drawn as its end
+    assert levels.tolist() == [[[255, 0, 128], [255, 0, 64]]]
+    assert gray(values.half()).tolist() == gray(values.double()).tolist()
+    assert gray(values.clone().requires_grad_()).tolist() == levels.tolist()
+
+
+def test_a_contact_sheet_goes_row_by_row_in_white_frames():
+    images = torch.tensor([1.0, 0.0, -1.0])[:, None, None, None].expand(3, 1, 1, 2)
+    sheet = contact_sheet(images, cols=2, gap=1)
+    w, b, g = 255, 0, 128
+    assert sheet.dtype == np.uint8
+    assert sheet.tolist() == [
+        [w, w, w, w, w, w, w, w],
+        [w, b, b, w, w, g, g, w],
+        [w, w, w, w, w, w, w, w],
+        [w, w, w, w, w, w, w, w],
+        [w, w, w, w, w, w, w, w],  # the third image is white, the fourth place empty
+        [w, w, w, w, w, w, w, w],
+    ]
+
+
+@pytest.mark.parametrize(("n", "cols", "gap"), [(1, 1, 0), (6, 3, 2), (7, 3, 1), (2, 5, 2)])
+def test_every_image_is_where_it_belongs_on_a_contact_sheet(n, cols, gap, rng):
+    images = torch.rand(n, 1, 4, 3, generator=rng) * 2 - 1
+    sheet = contact_sheet(images, cols, gap)
+    high, wide = 4 + 2 * gap, 3 + 2 * gap
+    assert sheet.shape == (math.ceil(n / cols) * high, cols * wide)
+    for i, image in enumerate(gray(images)):
+        top, left = (i // cols) * high + gap, (i % cols) * wide + gap
+        assert (sheet[top : top + 4, left : left + 3] == image).all()
+
+
+def test_a_png_gives_back_its_pixels(rng):
+    array = torch.randint(256, (5, 7), generator=rng).to(torch.uint8).numpy()
+    assert (decode(png(array)) == array).all()
+    assert (pixels(array) == array).all()
+    with pytest.raises(ValueError, match=r"draw: expected uint8 .* float64"):
+        pixels(array / 255)
+    fig, axes = figure(height=1.0)
+    axes[0, 0].plot([0, 1])
+    drawn = pixels(fig)
+    assert drawn.shape[2] == 3
+    assert drawn.min() < 50 < 200 < drawn.max()
+    assert not plt.get_fignums()  # a slider that leaves its figures open fills the memory
+
+
+# ---- figures
+
+
+def test_a_board_shows_every_image_once_with_its_labels(images):
+    fig = board(images, 2, row_labels=["first", "second", "third"], col_labels=["left", "right"])
+    axes = np.reshape(fig.axes, (3, 2))
+    for i, want in enumerate(gray(images)):
+        (shown,) = axes.flat[i].images
+        assert (shown.get_array() == want).all()
+        assert shown.get_clim() == (0, 255)  # no stretching: a pale image stays pale
+    assert not axes[2, 1].images
+    assert [ax.get_ylabel() for ax in axes[:, 0]] == ["first", "second", "third"]
+    assert [ax.get_title() for ax in axes[0]] == ["left", "right"]
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 8, 8), (4, 8, 8)])
+def test_a_board_takes_gray_images_only(shape):
+    with pytest.raises(ValueError, match=r"images: expected \(N, 1, H, W\)"):
+        board(torch.zeros(shape), 2)
+
+
+@pytest.mark.parametrize("smooth", [1, 2, 5, 10])
+def test_a_smoothed_curve_is_the_mean_over_its_neighbours(smooth):
+    _, axes = figure(1, 1)
+    curves(axes[0, 0], {"a": torch.arange(20.0), "b": torch.arange(20.0) ** 2}, smooth=smooth)
+    for line, values in zip(axes[0, 0].lines, (np.arange(20.0), np.arange(20.0) ** 2), strict=True):
+        windows = np.lib.stride_tricks.sliding_window_view(values, smooth)
+        assert np.allclose(line.get_ydata(), windows.mean(1))
+        assert (line.get_xdata() >= 0).all()
+        assert (line.get_xdata() <= 19).all()
+        # a straight line stays where it was: the window is centred, to half a step
+        if values[2] == 2:
+            assert np.abs(line.get_xdata() - line.get_ydata()).max() <= 0.5
+    assert [line.get_label() for line in axes[0, 0].lines] == ["a", "b"]
+
+
+def test_the_first_picture_of_a_noising_is_the_clean_one(model, rng):
+    x0, eps = torch.randn(2, 2, 2, 4, 4, generator=rng)
+    fig = noising(model, x0, eps, times=[0.0, 0.4, 1.0])
+    axes = np.reshape(fig.axes, (2, 3))
+    path = model.denoiser.path
+    for column, t in enumerate((0.0, 0.4, 1.0)):
+        want = gray(model.space.decode(path.marginal(x0, eps, torch.tensor(t, dtype=torch.float64))))
+        for row in range(2):
+            assert (axes[row, column].images[0].get_array() == want[row]).all()
+    titles = [ax.get_title() for ax in axes[0]]
+    assert titles[0].split() == ["t", "=", "0", "α", "=", "1.00", "σ", "=", "0.00"]
+    assert titles[2].split() == ["t", "=", "1", "α", "=", "0.01", "σ", "=", "1.00"]
+
+
+def test_the_pipeline_is_read_from_the_model(model):
+    fig = pipeline(model, image=(1, 8, 8))
+    text = " ".join(t.get_text() for t in fig.axes[0].texts)
+    assert "1 x 8 x 8" in text
+    assert "2 x 4 x 4" in text
+    for module in (model.space.autoencoder.encoder, model.space.autoencoder.decoder, model.denoiser.net):
+        assert f"{sum(p.numel() for p in module.parameters()) / 1e6:.2f} M" in text
+    fig.canvas.draw()  # the arrows and the mathematics are laid out only now
+
+
+def test_the_colours_differ_in_lightness():
+    # what a colour-blind reader, or a black-and-white printer, has left
+    def lightness(name):
+        r, g, b = mpl.colors.to_rgb(tl.viz.COLORS[name])
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    assert abs(lightness("blue") - lightness("orange")) > 0.2
+    assert len(set(tl.viz.COLORS.values())) == len(tl.viz.COLORS)
+
+
+# ---- the flipbook
+
+
+CONTROLS = {"digit": [3, 5], "guidance": [0.0, 1.5, 4.0], "steps": [1, 2, 3, 4]}
+
+
+def frame(digit, guidance, steps):
+    """A picture that is different for every choice, and not symmetric."""
+    shade = np.array([[digit, 16 * guidance], [8 * steps, 0], [255, 8 * digit]])
+    return shade.astype(np.uint8)
+
+
+@pytest.fixture(params=[1, 3])
+def book(request):
+    return flipbook(frame, zoom=request.param, **CONTROLS), request.param
+
+
+def shown(page, indices):
+    """What the page shows for these positions of the sliders: its own formulas, computed here, on its own sheet."""
+    sizes = [len(t) for t in json.loads(re.search(r"texts = (\[\[.*?\]\]);", page)[1])]
+    start, step = re.findall(r"index = (.+);\n", page)
+    step = step.replace("texts[i].length", "size").replace("Number(input.value)", "value")
+    index = int(start)
+    for value, size in zip(indices, sizes, strict=True):
+        index = eval(step, {"index": index, "size": size, "value": value})
+    offsets = re.search(r"backgroundPosition = `\$\{(.+?)\}px \$\{(.+?)\}px`", page).groups()
+    left, top = (-eval(o.replace("Math.", "math."), {"index": index, "math": math}) for o in offsets)
+    sheet = decode(base64.b64decode(re.search(r"url\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", page)[1]))
+    whole = list(map(int, re.search(r"background-size:(\d+)px (\d+)px", page).groups()))
+    width, height = map(int, re.search(r'style="width:(\d+)px;height:(\d+)px', page).groups())
+    zoom = whole[0] // sheet.shape[1]
+    assert whole == [zoom * sheet.shape[1], zoom * sheet.shape[0]]
+    assert 0 <= left <= whole[0] - width
+    assert 0 <= top <= whole[1] - height
+    return zoom, sheet[top // zoom : (top + height) // zoom, left // zoom : (left + width) // zoom]
+
+
+def test_the_flipbook_shows_the_frame_of_every_choice(book):
+    made, zoom = book
+    for indices in itertools.product(*(range(len(v)) for v in CONTROLS.values())):
+        chosen = {name: values[i] for (name, values), i in zip(CONTROLS.items(), indices, strict=True)}
+        page_zoom, picture = shown(made.page, indices)
+        assert page_zoom == zoom
+        assert (picture == (frame(**chosen) & 0xF8)).all(), chosen  # 32 levels of gray
+
+
+def test_the_flipbook_has_a_slider_for_every_control(book):
+    page = book[0].page
+    sliders = re.findall(r'<input type="range" min="0" max="(\d+)" value="0" aria-label="(\w+)">', page)
+    assert sliders == [(str(len(v) - 1), name) for name, v in CONTROLS.items()]
+    texts = json.loads(re.search(r"texts = (\[\[.*?\]\]);", page)[1])
+    assert texts == [[str(x) for x in values] for values in CONTROLS.values()]
+
+
+def test_the_flipbook_needs_nothing_from_outside_and_has_a_printed_form(book):
+    made, _ = book
+    assert not re.search(r"https?:|src=|@import|\bfetch\(|import\(|href=|url\((?!data:)", made.page)
+    bundle = made._repr_mimebundle_()
+    assert bundle["text/html"] == made.page
+    first = dict(zip(CONTROLS, (values[0] for values in CONTROLS.values()), strict=True))
+    assert (decode(base64.b64decode(bundle["image/png"])) == frame(**first)).all()
+    assert "<" not in bundle["text/plain"]
+
+
+def test_a_flipbook_of_figures_has_colours():
+    def draw(height):
+        fig, axes = figure(height=1.0)
+        axes[0, 0].bar([0], [height], color="red")
+        return fig
+
+    zoom, picture = shown(flipbook(draw, height=[1, 2]).page, [1])
+    assert zoom == 1
+    assert picture.ndim == 3
+    assert ((picture[..., 0] > 200) & (picture[..., 1] < 50)).any()
+    assert not plt.get_fignums()
+
+
+def test_names_and_values_cannot_break_out_of_the_page():
+    page = flipbook(lambda a: np.zeros((2, 2), np.uint8), a=["</script><b>", "x"]).page
+    assert page.count("</script>") == 1
+    assert "<b>" not in page
+
+
+def test_a_flipbook_refuses_what_it_cannot_show():
+    with pytest.raises(ValueError, match=r"draw.*one size"):
+        flipbook(lambda n: np.zeros((n, 2), np.uint8), n=[1, 2])
+    with pytest.raises(ValueError, match="at least one value"):
+        flipbook(lambda n: np.zeros((2, 2), np.uint8), n=[])
+    with pytest.raises(ValueError, match="uint8"):
+        flipbook(lambda n: np.zeros((2, 2)), n=[1])
+    assert shown(flipbook(lambda n: np.zeros((2, 2), np.uint8), n=[1]).page, [0])[1].shape == (2, 2)
+
+
+# ---- live sliders
+
+
+def test_moving_a_slider_changes_the_picture():
+    panel = live(frame, zoom=2, **CONTROLS)
+    *sliders, problem, image = panel.children
+    assert [s.description for s in sliders] == list(CONTROLS)
+    assert (decode(image.value) == frame(3, 0.0, 1)).all()
+    assert (int(image.width), int(image.height)) == (4, 6)
+    before = image.value
+    sliders[1].value = 4.0
+    assert image.value != before
+    assert (decode(image.value) == frame(3, 4.0, 1)).all()
+    sliders[2].value = 4
+    assert (decode(image.value) == frame(3, 4.0, 4)).all()
+    assert problem.value == ""
+
+
+@pytest.mark.parametrize("error", [ValueError, FloatingPointError, RuntimeError, ZeroDivisionError])
+def test_an_error_while_drawing_becomes_text(error):
+    def draw(n):
+        if n == 2:
+            raise error("n is two")
+        return np.full((2, 2), n, np.uint8)
+
+    *_, problem, image = (panel := live(draw, n=[1, 2, 3])).children
+    slider = panel.children[0]
+    slider.value = 2
+    assert "n is two" in problem.value
+    slider.value = 3
+    assert problem.value == ""
+    assert decode(image.value).tolist() == [[3, 3], [3, 3]]
