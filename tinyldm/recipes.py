@@ -45,7 +45,7 @@ class Recipe:
 
 SMALL = AutoencoderConfig(channels=(16, 32, 32))
 DIGITS = {
-    "ci": Recipe(SMALL, Budget(160, 32, 3e-3), UNetConfig(channels=(32, 64)), Budget(600, 64, 2e-3)),
+    "ci": Recipe(SMALL, Budget(160, 32, 3e-3), UNetConfig(channels=(32, 64)), Budget(500, 64, 2e-3)),
     "cpu": Recipe(SMALL, Budget(500, 32, 3e-3), UNetConfig(channels=(32, 64)), Budget(2200, 64, 2e-3)),
     "gpu": Recipe(
         AutoencoderConfig(channels=(64, 128, 128), blocks=2),

@@ -49,7 +49,7 @@ def explain(given: Sequence[Any], truths: Sequence[Tensor], tolerance: float) ->
         return None
     for value, right in pairs:
         if value.shape == right.shape and not torch.isfinite(value).all():
-            return "there is NaN or infinity in the result; is there a division by zero, or the root or logarithm of a negative number?"
+            return "there is NaN or infinity in it: a division by zero, or the root or logarithm of a negative number?"
     if any(value.shape != right.shape for value, right in pairs):
         return _shape(pairs, tolerance)
     for cause in (_transformed, _factor, _constant):
