@@ -150,6 +150,7 @@ MISTAKES = [
 UNTRUE = [
     ("00-1", f"({A} * x0 + {S} * eps).half()", " 0 %"),  # wrong in the fifth digit; "0 % off" helps no one
     ("00-2", "alpha**2 * x - alpha * sigma * v", "sign|root"),
+    ("00-2", "-sigma * x - alpha * v", r"e\+0"),  # "1.3e+02 %" is no way to say how much
     ("00-3", "db(2 / mse(x, y).sqrt(), 1)", "sum"),  # the factor 20 is missing, nothing was averaged
     ("00-3", "db(4 / (x - y).flatten(1).var(1))", " 0 %"),
     (
