@@ -115,6 +115,7 @@ class LatentDiffusion:
         Raises ``ValueError`` for n or steps below 1, labels out of range or not n of them, unknown names.
         """
         expect(isinstance(n, int) and n >= 1, "n", n, "a whole number >= 1")
+        expect(isinstance(steps, int) and steps >= 1, "steps", steps, "a whole number >= 1")
         cond = cond or Condition()
         self._check_label(cond.label, n)
         weight = next(self.denoiser.net.parameters())

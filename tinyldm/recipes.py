@@ -155,6 +155,7 @@ def measure(
     seconds = time.perf_counter() - start
     known = space.encode(train["image"], seeded(seed))
     rival = space.decode(gaussian_baseline(known, n, seeded(seed))).cpu()
+    chosen = torch.randperm(len(train["image"]), generator=seeded(seed))[:n]  # as many real digits as samples
     held_out = judge.features(test["image"])
     rebuilt = space.decode(space.encode(test["image"])).cpu()
     return {
@@ -163,7 +164,7 @@ def measure(
         "accuracy": judge.accuracy(samples, labels),
         "accuracy_real": judge.accuracy(test["image"], test["label"]),
         "frechet": frechet_distance(judge.features(samples), held_out),
-        "frechet_real": frechet_distance(judge.features(train["image"]), held_out),
+        "frechet_real": frechet_distance(judge.features(train["image"][chosen]), held_out),
         "frechet_gaussian": frechet_distance(judge.features(rival), held_out),
         "nearest": nearest_distance(samples, train["image"]).median().item(),
         "nearest_real": nearest_distance(test["image"], train["image"]).median().item(),

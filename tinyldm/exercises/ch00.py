@@ -52,6 +52,12 @@ def grade_noise(answer: Any) -> None:
             (lambda x0, eps, a: _mix(x0, -eps, a, (1 - a**2).sqrt()), "the sign of the noise is flipped."),
             (lambda x0, eps, a: _mix(x0, eps, a, torch.ones_like(a)), "the noise keeps its full strength whatever alpha is; the variance grows instead of staying 1."),
             (lambda x0, eps, a: _mix(x0, eps, torch.ones_like(a), (1 - a**2).sqrt()), "the data is not faded: it is not multiplied by alpha."),
+            (lambda x0, eps, a: _mix(x0, eps, a**2, (1 - a**2).sqrt()), "the factor of the data is squared; its square must add up to 1 with the square of the other, not itself."),
+            (lambda x0, eps, a: _mix(x0, eps, a, a), "data and noise have the same factor; when one grows the other must shrink."),
+            (lambda x0, eps, a: _mix(x0, eps, 1 - a, a), "these factors add up to 1, and alpha stands at the noise; on a variance-preserving path the squares add up to 1, and alpha belongs to the data."),
+            (lambda x0, eps, a: _mix(-x0, eps, a, (1 - a**2).sqrt()), "the sign of the data is flipped."),
+            (lambda x0, eps, a: _mix(x0, eps, a, torch.zeros_like(a)), "the noise is missing."),
+            (lambda x0, eps, a: _mix(x0, eps, torch.zeros_like(a), (1 - a**2).sqrt()), "the data is missing."),
         ],
     )  # fmt: skip
 
@@ -83,6 +89,10 @@ def grade_x0_from_v(answer: Any) -> None:
             (lambda x, v, a, s: (x - s * v) / a, "this treats v as if it were the noise; v also contains a part of the data."),
             (lambda x, v, a, s: a**2 * x - s**2 * v, "both factors are squared; a root is missing, or you multiplied once too often."),
             (lambda x, v, a, s: x - s * v, "the factor of x is missing."),
+            (lambda x, v, a, s: a * (a * x - s * v), "multiplied once too often by alpha."),
+            (lambda x, v, a, s: s * (a * x - s * v), "multiplied once too often by sigma."),
+            (lambda x, v, a, s: (a * x - s * v) / a, "divided by alpha once too often."),
+            (lambda x, v, a, s: (a * x - s * v) / (a**2 - s**2), "a sign in the determinant is flipped: on this path it comes out as the sum of two squares."),
             (lambda x, v, a, s: a * x - v, "the factor of v is missing."),
             (lambda x, v, a, s: (a * x - s * v) / (a - s), "the determinant is wrong: on this path it comes out as the sum of two squares."),
         ],
@@ -111,6 +121,13 @@ def grade_psnr(answer: Any) -> None:
         wrong=[
             (lambda x, y: decibels(1 / mse(x, y)), "the range is taken as 1, but these images run from -1 to 1."),
             (lambda x, y: decibels(2 / mse(x, y)), "the range is not squared; error and signal must both be powers."),
+            (lambda x, y: decibels(16 / mse(x, y)), "the range is taken as 4, or squared twice: these images run from -1 to 1."),
+            (lambda x, y: torch.log10(2 / mse(x, y).sqrt()), "the factor of the decibel is missing; for a ratio of amplitudes it is twice that for powers."),
+            (lambda x, y: torch.log(4 / mse(x, y)), "the logarithm is the natural one, and the factor of the decibel is missing."),
+            (lambda x, y: 10 * torch.log(1 / mse(x, y)), "the logarithm is the natural one, and the range is taken as 1 although these images run from -1 to 1."),
+            (lambda x, y: decibels(1 / ((x - y) ** 2).flatten(1).sum(1)), "the squared error is summed over the pixels, and the range is taken as 1 although these images run from -1 to 1."),
+            (lambda x, y: decibels((x.flatten(1).amax(1) - x.flatten(1).amin(1)) ** 2 / mse(x, y)), "the range is measured from each picture; it belongs to the format of the pixels and is the same for all."),
+            (lambda x, y: decibels(4 / (x - y).flatten(1).var(1)), "this takes the variance of the error, which forgives a wrong brightness; PSNR averages its square."),
             (lambda x, y: decibels(255**2 / mse(x, y)), "the range is taken as 255, but these images run from -1 to 1."),
             (lambda x, y: decibels(4 / mse(x, y), 20), "twice too large: the factor 20 belongs to a ratio of amplitudes, this is a ratio of powers."),
             (lambda x, y: decibels(2 / mse(x, y).sqrt()), "half of what is asked for: this is a ratio of amplitudes with the factor that belongs to powers."),
@@ -159,17 +176,37 @@ def _loop(
     x: Tensor,
     ts: Tensor,
     *,
-    extra: float,
-    fade: int,
-    keep: int,
+    extra: tuple[int, int] = (0, 0),
+    fade: int = 1,
+    keep: int = 1,
     sign: int = 1,
+    power: int = 1,
 ) -> Tensor:
-    """Guided DDIM with every mistake as a dial: at which end alpha and sigma are taken, and where guidance starts from."""
+    """Guided DDIM with every mistake as a dial.
+
+    extra: added to the scale for x0 and for eps. fade, keep: at which end of the step alpha and sigma are taken.
+    """
     for pair in pairwise(ts):
         c, u = on(x, pair[0]), off(x, pair[0])
-        x0, eps = (b + sign * (scale + extra) * (a - b) for a, b in ((c.x0, u.x0), (c.eps, u.eps)))
-        x = path.alpha(pair[fade]) * x0 + path.sigma(pair[keep]) * eps
+        x0 = u.x0 + sign * (scale + extra[0]) * (c.x0 - u.x0)
+        eps = u.eps + sign * (scale + extra[1]) * (c.eps - u.eps)
+        x = path.alpha(pair[fade]) * x0 + path.sigma(pair[keep]) ** power * eps
     return x
+
+
+class _Swapped(VP):
+    """A path on which alpha and sigma have changed places."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return super().sigma(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return super().alpha(t)
+
+
+def _belief(on: Predict, off: Predict, scale: float, path: Path, x: Tensor, ts: Tensor) -> Tensor:
+    """The guided x0 of the last step, which a student may return in place of the state."""
+    return guided(on, off, scale)(_loop(on, off, scale, path, x, ts[:-1]), ts[-2]).x0
 
 
 def grade_sampler(answer: Any) -> None:
@@ -177,26 +214,39 @@ def grade_sampler(answer: Any) -> None:
     g, path = seeded(5), VP()
     on, off = _posterior(path, 1.0, 0.5), _posterior(path, -0.5, 1.0)
     cases = [
-        {"on": on, "off": off, "scale": w, "path": path, "x": torch.randn(4, 3, generator=g), "ts": grid(path, n)}
-        for w, n in ((1.0, 6), (3.0, 9), (0.0, 4))
+        # the first grid ends early, where a last step can still be seen
+        {"on": on, "off": off, "scale": w, "path": path, "x": torch.randn(4, 3, generator=g), "ts": grid(path, n)[:end]}
+        for w, n, end in ((1.0, 6, -2), (3.0, 9, None), (0.0, 4, None))
     ]
 
     def dials(**chosen: Any) -> Any:
         return lambda *arguments: _loop(*arguments, **chosen)
 
     noise = "the pictures keep their noise: at the end of a step the state should carry the noise of the time it has arrived at."
+    strong = "scale 1 must give the conditional prediction and 0 the unconditional one; yours is one unit too strong (w against 1 + w)."
+    half = "the guidance is mended in one of the two predictions only; the other one still starts from the conditional one."
     grade_function(
         answer,
         lambda on, off, scale, path, x, ts: sample(Dynamics(path, guided(on, off, scale)), x, ts, ddim, denoise=False),
         cases,
         wrong=[
-            (dials(extra=1, fade=1, keep=0), f"both faults are still there. One: {noise} Two: look at what scale 0 and scale 1 should give."),
-            (dials(extra=0, fade=1, keep=0), f"the guidance is mended, one fault is left: {noise}"),
-            (dials(extra=1, fade=1, keep=1), "the noise is mended, one fault is left: scale 1 must give the conditional prediction and 0 the unconditional one; yours is one unit too strong (w against 1 + w)."),
-            (dials(extra=0, fade=1, keep=1, sign=-1), "the sign of the guidance is flipped: it moves away from the condition."),
-            (dials(extra=0, fade=0, keep=1), "the noise arrives at the new time, but the data is faded as at the old one."),
-            (dials(extra=0, fade=0, keep=0), "a step leaves the state where it was: what is predicted and what is put together belong to one time."),
-            (lambda on, off, scale, path, x, ts: _loop(off, on, scale, path, x, ts, extra=0, fade=1, keep=1), "conditional and unconditional have changed places: scale 0 must be the unconditional one."),
+            (dials(extra=(1, 1), keep=0), f"both faults are still there. One: {noise} Two: look at what scale 0 and scale 1 should give."),
+            (dials(keep=0), f"the guidance is mended, one fault is left: {noise}"),
+            (dials(extra=(1, 1)), f"the noise is mended, one fault is left: {strong}"),
+            (dials(extra=(0, 1)), half),
+            (dials(extra=(1, 0)), half),
+            (dials(extra=(0, 1), keep=0), f"{half} And {noise}"),
+            (dials(extra=(1, 0), keep=0), f"{half} And {noise}"),
+            (dials(sign=-1), "the sign of the guidance is flipped: it moves away from the condition."),
+            (dials(fade=0), "the noise arrives at the new time, but the data is faded as at the old one."),
+            (dials(fade=0, keep=0), "a step leaves the state where it was: what is predicted and what is put together belong to one time."),
+            (dials(power=2), "the noise is multiplied by its variance; a square root is missing."),
+            (lambda on, off, scale, path, x, ts: _loop(on, off, scale, _Swapped(), x, ts), "alpha and sigma have changed places: which belongs to the data?"),
+            (lambda on, off, scale, path, x, ts: _loop(off, on, scale, path, x, ts), "conditional and unconditional have changed places: scale 0 must be the unconditional one."),
+            (lambda on, off, scale, path, x, ts: _loop(on, off, scale, path, x, ts.flip(0)), "the loop runs backwards, from data to noise; the times in ts already fall."),
+            (lambda on, off, scale, path, x, ts: _loop(on, off, scale, path, x, ts[:2]), "only the first step is taken; does the `return` stand inside the loop?"),
+            (lambda on, off, scale, path, x, ts: _loop(on, off, scale, path, x, ts[:-1]), "the last step is not taken: the state must reach ts[-1]."),
+            (_belief, "this is the predicted data of the last step; the state at the last time is asked for."),
             (lambda on, off, scale, path, x, ts: sample(Dynamics(path, guided(on, off, scale)), x, ts, ddim), "the loop is right, but the function should return the state at the last time, without a final denoising."),
         ],
     )  # fmt: skip

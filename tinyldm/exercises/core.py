@@ -6,6 +6,7 @@ a flipped sign, a missing root, a mean for a sum, a constant factor.
 """
 
 import inspect
+import reprlib
 import textwrap
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import choose
-from .diagnose import explain
+from .diagnose import as_tensor, close, explain
 
 Wrong = Sequence[tuple[Callable[..., Any], str]]
 
@@ -57,7 +58,7 @@ def check(exercise_id: str, answer: Any) -> bool:
     """
     exercise = choose("exercise_id", exercise_id, EXERCISES)
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with torch.random.fork_rng(devices=[]):
             exercise.grade(answer)
     except NotYetError as problem:
         _say(f"Exercise {exercise.id}, not yet: {problem}")
@@ -76,7 +77,7 @@ def call(answer: Any, arguments: Mapping[str, Any]) -> Any:
     if answer is None or answer is ...:
         raise NotYetError("there is no answer yet.")
     if not callable(answer):
-        raise NotYetError(f"a function is asked for, this is a {type(answer).__name__}.")
+        raise NotYetError(f"a function is asked for, not a value of type {type(answer).__name__}.")
     wanted = ", ".join(arguments)
     try:
         inspect.signature(answer).bind(*arguments.values())
@@ -122,6 +123,9 @@ def grade_function(
         guesses = [_quietly(function, case) for case in cases]
         if all(isinstance(g, Tensor) for g in guesses) and explain(results, guesses, tolerance) is None:
             raise NotYetError(message)
+    once, twice = as_tensor(results[0]), as_tensor(call(answer, cases[0]))
+    if once is not None and twice is not None and once.isfinite().all() and not close(twice, once, tolerance):
+        raise NotYetError("your result is random, it differs when asked twice; use the noise that you are given.")
     raise NotYetError(problem)
 
 
@@ -140,6 +144,8 @@ def grade_choice(answer: Any, right: str, wrong: Mapping[str, str]) -> None:
     letters = sorted([right, *wrong])
     given = answer.strip().strip("()").lower() if isinstance(answer, str) else None
     if given not in letters:
-        raise NotYetError(f"answer with one of the letters {', '.join(letters)} as a string; this is {answer!r}.")
+        raise NotYetError(
+            f"answer with one of the letters {', '.join(letters)} as a string; this is {reprlib.repr(answer)}."
+        )
     if given != right:
         raise NotYetError(wrong[given])

@@ -43,7 +43,7 @@ def explain(given: Sequence[Any], truths: Sequence[Tensor], tolerance: float) ->
     for value, truth in zip(given, truths, strict=True):
         tensor = as_tensor(value)
         if tensor is None:
-            return f"a tensor is asked for, your function returned a {type(value).__name__} that is none."
+            return f"a tensor is asked for, one of real numbers; your function returned a {type(value).__name__}."
         pairs.append((tensor, truth.detach().to("cpu", torch.float64)))
     if all(close(value, right, tolerance) for value, right in pairs):
         return None
@@ -109,8 +109,9 @@ def _factor(pairs: Pairs, tolerance: float) -> str | None:
         return f"every value is {1 / first:.4g} times too small; is this a mean where a sum is asked for?"
     if not same:
         return None
-    if any(math.isclose(first, base, rel_tol=1e-3) for base in (math.log(10), 1 / math.log(10))):
-        return "the logarithm has the wrong base (natural against base 10)."
+    bases = (math.log(10), 1 / math.log(10), math.log2(10), 1 / math.log2(10), math.log(2), 1 / math.log(2))
+    if any(math.isclose(first, base, rel_tol=1e-3) for base in bases):
+        return "the logarithm has the wrong base (natural, base 2 or base 10)."
     return f"every value is off by the same factor, {first:.4g}."
 
 
@@ -128,4 +129,5 @@ def _distance(pairs: Pairs, tolerance: float) -> str:
     share = max(float((v - r).abs().max() / (1e-12 + r.abs().max())) for v, r in pairs)
     if share < 0.005:
         return "close, but not the same: is something computed with fewer digits, or a small step or term left out?"
-    return f"the shape is right, the values are not (largest error {100 * share:.2g} % of the largest value)."
+    digits = 0 if share > 0.05 else 1
+    return f"the shape is right, the values are not (largest error {100 * share:.{digits}f} % of the largest value)."

@@ -67,8 +67,10 @@ def live(draw: Draw, *, zoom: int = 1, **controls: Sequence[Any]) -> Any:
             array = pixels(draw(**{name: slider.value for name, slider in sliders.items()}))
         except Exception as error:  # whatever it is, the reader sees it where the picture would be
             problem.value = f"{type(error).__name__}: {error}"
+            image.layout.visibility = "hidden"
             return
         problem.value = ""
+        image.layout.visibility = "visible"
         image.width, image.height = array.shape[1] * zoom, array.shape[0] * zoom
         image.value = png(array)
         image.layout.object_fit = "fill"
@@ -95,7 +97,7 @@ def flipbook(draw: Draw, *, zoom: int = 1, **controls: Sequence[Any]) -> Flipboo
     All pictures must have one size. The frames travel as one image, of which the page shows a part.
     """
     names, values = list(controls), [list(v) for v in controls.values()]
-    expect(all(values), "controls", controls, "at least one value for each control")
+    expect(bool(values) and all(values), "controls", controls, "at least one control, and at least one value for each")
     frames = [pixels(draw(**dict(zip(names, chosen, strict=True)))) for chosen in itertools.product(*values)]
     expect(len({f.shape for f in frames}) == 1, "draw", "pictures of different sizes", "one size for all")
     cols = len(values[-1])
