@@ -179,7 +179,7 @@ def test_guidance_runs_from_unconditional_through_conditional(model):
     ("options", "said"),
     [
         ({"n": 0}, "n: expected a whole number >= 1"),
-        ({"steps": 0}, "n: expected a whole number of steps >= 1"),
+        ({"steps": 0}, "steps: expected a whole number >= 1"),
         ({"cond": Condition(torch.tensor([0, 3]))}, r"cond.label: expected values in \[0, 2\]"),
         ({"cond": Condition(torch.tensor([-1, 0]))}, r"cond.label: expected values in \[0, 2\]"),
         ({"cond": Condition(torch.tensor([0]))}, "cond.label: expected 2, one for each image, got 1 labels"),
