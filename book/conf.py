@@ -1,7 +1,9 @@
 """The book: MyST sources, outputs from the executed notebooks, nothing from another host."""
 
-import shutil
+from itertools import pairwise
 from pathlib import Path
+
+import nbformat
 
 HERE = Path(__file__).parent
 
@@ -10,7 +12,13 @@ HERE = Path(__file__).parent
 for stale in HERE.glob("[0-9][0-9]-*.ipynb"):
     stale.unlink()
 for notebook in sorted((HERE.parent / "notebooks").glob("[0-9][0-9]-*.ipynb")):
-    shutil.copy2(notebook, HERE)
+    page = nbformat.read(notebook, as_version=4)
+    for cell, caption in pairwise(page.cells):
+        if caption.source.startswith("**Figure"):  # what the caption says is what a screen reader should say
+            cell.metadata["mystnb"] = {
+                "image": {"alt": caption.source.split("\n\n")[0].replace("\n", " ").replace("*", "")}
+            }
+    nbformat.write(page, HERE / notebook.name)
 
 project = "tinyldm"
 html_title = "Latent diffusion, a textbook that runs"
@@ -33,6 +41,8 @@ nb_execution_mode = "off"
 nb_output_stderr = "remove"
 nb_ipywidgets_js = {}
 nb_number_source_lines = False
+nb_code_prompt_show = "Solution code"  # the only cells that are folded
+nb_code_prompt_hide = "Hide the solution code"
 myst_enable_extensions = ["colon_fence", "dollarmath", "amsmath", "deflist", "smartquotes"]
 myst_dmath_double_inline = True
 math_number_all = False

@@ -92,7 +92,8 @@ def call(answer: Any, arguments: Mapping[str, Any]) -> Any:
         raise NotYetError("there is no answer yet: replace `raise NotImplementedError` by your own lines.") from None
     except (Exception, SystemExit) as error:
         what = traceback.format_exception_only(error)[-1].strip()  # also when the error cannot be printed
-        raise NotYetError(f"your function stopped with {what}") from None
+        shapes = ", ".join(f"{n} {tuple(v.shape)}" for n, v in arguments.items() if isinstance(v, Tensor))
+        raise NotYetError(f"your function stopped with {what} (the shapes were {shapes})") from None
     for name, before, after in zip(arguments, arguments.values(), copies, strict=True):
         if isinstance(before, Tensor) and not torch.equal(before, after):
             raise NotYetError(
@@ -142,7 +143,7 @@ def grade_choice(answer: Any, right: str, wrong: Mapping[str, str]) -> None:
     if answer is None or answer is ...:
         raise NotYetError("there is no answer yet: give one letter as a string.")
     letters = sorted([right, *wrong])
-    given = answer.strip().strip("()").lower() if isinstance(answer, str) else None
+    given = answer.strip(" ().").lower() if isinstance(answer, str) else None
     if given not in letters:
         raise NotYetError(
             f"answer with one of the letters {', '.join(letters)} as a string; this is {reprlib.repr(answer)}."

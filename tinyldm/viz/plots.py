@@ -115,7 +115,7 @@ def pipeline(model: LatentDiffusion, image: Sequence[int]) -> Figure:
     """The model as boxes and arrows, with the shapes of what flows; read from the model itself. image: (C, H, W)."""
 
     def shape(sizes: Sequence[int]) -> str:
-        return " x ".join(map(str, sizes))
+        return " × ".join(map(str, sizes))
 
     def millions(module: torch.nn.Module) -> str:
         return f"{sum(p.numel() for p in module.parameters()) / 1e6:.2f} M"
@@ -159,9 +159,9 @@ def pipeline(model: LatentDiffusion, image: Sequence[int]) -> Figure:
     arrow((8.75, 3.4), (9.7, 3.4), "+ noise")
     arrow((10.8, 2.75), (10.8, 1.45))
     ax.text(10.95, 2.1, "t, label", fontsize=8, va="center")
-    arrow((9.65, 0.8), (8.75, 0.8), "solver")
+    arrow((9.65, 0.8), (8.75, 0.8), "predicts")
     arrow((8.0, 1.45), (10.2, 2.75), bend=-0.15)
-    ax.text(8.3, 2.2, "less noise,\nagain", ha="right", va="center", fontsize=8)
+    ax.text(8.3, 2.2, "solver: less noise,\nthen again", ha="right", va="center", fontsize=8)
     arrow((6.45, 0.8), (5.45, 0.8))
     arrow((3.15, 0.8), (2.25, 0.8))
     return fig

@@ -49,7 +49,7 @@ def png(array: np.ndarray) -> bytes:
 
 
 def live(draw: Draw, *, zoom: int = 1, **controls: Sequence[Any]) -> Any:
-    """Sliders over the values of each control; the picture follows. Needs a running kernel.
+    """Sliders over the values of each control, starting in the middle; the picture follows. Needs a running kernel.
 
     zoom: how many times larger a picture is shown. Returns the widget, whose last child is the image; an error that
     ``draw`` raises is shown in place of a picture.
@@ -58,7 +58,9 @@ def live(draw: Draw, *, zoom: int = 1, **controls: Sequence[Any]) -> Any:
 
     image, problem = ipywidgets.Image(format="png"), ipywidgets.Label()
     sliders = {
-        name: ipywidgets.SelectionSlider(options=list(values), description=name, continuous_update=False)
+        name: ipywidgets.SelectionSlider(
+            options=list(values), index=_middle(values), description=name, continuous_update=False
+        )
         for name, values in controls.items()
     }
 
@@ -105,23 +107,27 @@ def flipbook(draw: Draw, *, zoom: int = 1, **controls: Sequence[Any]) -> Flipboo
     height, width = frames[0].shape[:2]
     sheet = np.concatenate([np.concatenate(frames[r * cols : (r + 1) * cols], axis=1) for r in range(rows)], axis=0)
     coarse = sheet & 0xF8  # 32 levels are enough for the eye and halve the page
-    return Flipbook(_page(names, values, png(coarse), cols, rows, height * zoom, width * zoom), png(frames[0]))
+    first = np.ravel_multi_index([_middle(v) for v in values], [len(v) for v in values])
+    return Flipbook(_page(names, values, png(coarse), cols, rows, height * zoom, width * zoom), png(frames[first]))
+
+
+def _middle(values: Sequence[Any]) -> int:
+    """Where a slider starts."""
+    return len(values) // 2
 
 
 def _page(names: list[str], values: list[list], sheet: bytes, cols: int, rows: int, height: int, width: int) -> str:
     sliders = "".join(
         f'<label class="row"><span>{html.escape(n)}</span>'
-        f'<input type="range" min="0" max="{len(v) - 1}" value="0" aria-label="{html.escape(n)}"><output></output></label>'
+        f'<input type="range" min="0" max="{len(v) - 1}" value="{_middle(v)}" aria-label="{html.escape(n)}"><output></output></label>'
         for n, v in zip(names, values, strict=True)
     )
-    picture = base64.b64encode(sheet).decode()
     texts = json.dumps([[str(x) for x in v] for v in values]).replace("<", "\\u003c")
-    sheet_url = f"data:image/png;base64,{picture}"
-    look = f"width:{width}px;height:{height}px;background-image:url({sheet_url});"
-    look += f"background-size:{width * cols}px {height * rows}px"
-    return f"""<div class="flipbook" style="max-width:{max(width, 320)}px">
-<style>.flipbook .row {{display: flex; gap: .8em; align-items: center}} .flipbook .row > :not(input) {{width: 6em}}
-.flipbook input {{flex: 1}} .flipbook [role=img] {{max-width: 100%; margin-top: .6em; image-rendering: pixelated}}</style>
+    look = f"max-width:{width}px;aspect-ratio:{width}/{height};background-size:{100 * cols}% {100 * rows}%;"
+    look += f"background-image:url(data:image/png;base64,{base64.b64encode(sheet).decode()})"
+    return f"""<div class="flipbook" style="max-width:calc({max(width, 320)}px + 2em)">
+<style>.flipbook .row {{display: flex; gap: .8em; align-items: center}} .flipbook .row > :not(input) {{flex: 0 0 5.5em}}
+.flipbook input {{flex: 1; min-width: 0}} .flipbook [role=img] {{margin-top: .6em; image-rendering: pixelated}}</style>
 {sliders}
 <div role="img" aria-label="picture for the chosen values" style="{look}"></div>
 <script>(() => {{
@@ -134,7 +140,8 @@ def _page(names: list[str], values: list[list], sheet: bytes, cols: int, rows: i
       outputs[i].textContent = texts[i][input.value];
       index = index * texts[i].length + Number(input.value);
     }});
-    picture.style.backgroundPosition = `${{-(index % {cols}) * {width}}}px ${{-Math.floor(index / {cols}) * {height}}}px`;
+    const share = (k, n) => n > 1 ? `${{100 * k / (n - 1)}}%` : "0%";
+    picture.style.backgroundPosition = share(index % {cols}, {cols}) + " " + share(Math.floor(index / {cols}), {rows});
   }};
   inputs.forEach(input => input.addEventListener("input", show));
   show();
