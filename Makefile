@@ -39,7 +39,8 @@ notebooks: $(STAMP) $(CHAPTERS:%=notebook-%)
 notebook-%: $(STAMP)
 	mkdir -p notebooks
 	$(BIN)/jupytext --quiet --to ipynb --update --output notebooks/$*.ipynb book/$*.md
-	TINYLDM_SCALE=$${TINYLDM_SCALE:-cpu} $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --ExecutePreprocessor.coalesce_streams=True --inplace notebooks/$*.ipynb
+	TINYLDM_SCALE=$${TINYLDM_SCALE:-cpu} $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace notebooks/$*.ipynb
+	$(BIN)/jupyter nbconvert --log-level WARN --coalesce-streams --inplace notebooks/$*.ipynb
 
 assignments: $(STAMP)
 	$(BIN)/python -m tinyldm.exercises.assignment book build/assignments

@@ -118,15 +118,17 @@ def _middle(values: Sequence[Any]) -> int:
 
 def _page(names: list[str], values: list[list], sheet: bytes, cols: int, rows: int, height: int, width: int) -> str:
     sliders = "".join(
-        f'<label class="row"><span>{html.escape(n)}</span>'
-        f'<input type="range" min="0" max="{len(v) - 1}" value="{_middle(v)}" aria-label="{html.escape(n)}"><output></output></label>'
+        f'<label class="row"{" hidden" if len(v) == 1 else ""}><span>{html.escape(n)}</span>'
+        f'<input type="range" min="0" max="{len(v) - 1}" value="{_middle(v)}" '
+        f'aria-label="{html.escape(n)}"><output></output></label>'
         for n, v in zip(names, values, strict=True)
     )
     texts = json.dumps([[str(x) for x in v] for v in values]).replace("<", "\\u003c")
     look = f"max-width:{width}px;aspect-ratio:{width}/{height};background-size:{100 * cols}% {100 * rows}%;"
     look += f"background-image:url(data:image/png;base64,{base64.b64encode(sheet).decode()})"
     return f"""<div class="flipbook" style="max-width:calc({max(width, 320)}px + 2em)">
-<style>.flipbook .row {{display: flex; gap: .8em; align-items: center}} .flipbook .row > :not(input) {{flex: 0 0 5.5em}}
+<style>.flipbook .row:not([hidden]) {{display: flex; gap: .8em; align-items: center}}
+.flipbook .row > :not(input) {{flex: 0 0 5.5em}}
 .flipbook input {{flex: 1; min-width: 0}} .flipbook [role=img] {{margin-top: .6em; image-rendering: pixelated}}</style>
 {sliders}
 <div role="img" aria-label="picture for the chosen values" style="{look}"></div>
