@@ -219,7 +219,7 @@ def test_a_page_opens_from_a_folder_without_a_network(name, site, browser):
         for i, slider in enumerate(book.locator("input").all()):
             if slider.get_attribute("max") != "0":
                 said = outputs.nth(i).text_content()
-                slider.press("ArrowRight")
+                slider.press("Home")  # sliders start in the middle
                 assert outputs.nth(i).text_content() != said
                 assert picture.evaluate(place) not in seen
                 seen.add(picture.evaluate(place))

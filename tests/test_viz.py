@@ -139,8 +139,8 @@ def test_the_first_picture_of_a_noising_is_the_clean_one(model, rng):
 def test_the_pipeline_is_read_from_the_model(model):
     fig = pipeline(model, image=(1, 8, 8))
     text = " ".join(t.get_text() for t in fig.axes[0].texts)
-    assert "1 x 8 x 8" in text
-    assert "2 x 4 x 4" in text
+    assert "1 × 8 × 8" in text
+    assert "2 × 4 × 4" in text
     for module in (model.space.autoencoder.encoder, model.space.autoencoder.decoder, model.denoiser.net):
         assert f"{sum(p.numel() for p in module.parameters()) / 1e6:.2f} M" in text
     fig.canvas.draw()  # the arrows and the mathematics are laid out only now
@@ -181,16 +181,26 @@ def shown(page, indices):
     index = int(start)
     for value, size in zip(indices, sizes, strict=True):
         index = eval(step, {"index": index, "size": size, "value": value})
-    offsets = re.search(r"backgroundPosition = `\$\{(.+?)\}px \$\{(.+?)\}px`", page).groups()
-    left, top = (-eval(o.replace("Math.", "math."), {"index": index, "math": math}) for o in offsets)
+    places = re.search(r"backgroundPosition = share\((.+?), (\d+)\) \+ \" \" \+ share\((.+?), (\d+)\);", page)
+    percent = re.search(r"n > 1 \? `\$\{(.+?)\}%` : \"0%\"", page)[1]
+    cols, rows = int(places[2]), int(places[4])
+    shares = []
+    for formula, n in ((places[1], cols), (places[3], rows)):
+        k = eval(formula.replace("Math.", "math."), {"index": index, "math": math})
+        shares.append(eval(percent, {"k": k, "n": n}) / 100 if n > 1 else 0)
     sheet = decode(base64.b64decode(re.search(r"url\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", page)[1]))
-    whole = list(map(int, re.search(r"background-size:(\d+)px (\d+)px", page).groups()))
-    width, height = map(int, re.search(r'style="width:(\d+)px;height:(\d+)px', page).groups())
-    zoom = whole[0] // sheet.shape[1]
-    assert whole == [zoom * sheet.shape[1], zoom * sheet.shape[0]]
-    assert 0 <= left <= whole[0] - width
-    assert 0 <= top <= whole[1] - height
-    return zoom, sheet[top // zoom : (top + height) // zoom, left // zoom : (left + width) // zoom]
+    assert f"background-size:{100 * cols}% {100 * rows}%" in page
+    height, width = sheet.shape[0] // rows, sheet.shape[1] // cols
+    shown_width, most = (
+        int(re.search(pattern, page)[1]) for pattern in (r"aspect-ratio:(\d+)/", r'style="max-width:(\d+)px')
+    )
+    assert shown_width == most
+    # what CSS means by a percentage: that share of what the sheet is larger than the window
+    top, left = round(shares[1] * (sheet.shape[0] - height)), round(shares[0] * (sheet.shape[1] - width))
+    return most // width, sheet[top : top + height, left : left + width]
+
+
+MIDDLE = {name: values[len(values) // 2] for name, values in CONTROLS.items()}
 
 
 def test_the_flipbook_shows_the_frame_of_every_choice(book):
@@ -204,8 +214,8 @@ def test_the_flipbook_shows_the_frame_of_every_choice(book):
 
 def test_the_flipbook_has_a_slider_for_every_control(book):
     page = book[0].page
-    sliders = re.findall(r'<input type="range" min="0" max="(\d+)" value="0" aria-label="(\w+)">', page)
-    assert sliders == [(str(len(v) - 1), name) for name, v in CONTROLS.items()]
+    sliders = re.findall(r'<input type="range" min="0" max="(\d+)" value="(\d+)" aria-label="(\w+)">', page)
+    assert sliders == [(str(len(v) - 1), str(len(v) // 2), name) for name, v in CONTROLS.items()]
     texts = json.loads(re.search(r"texts = (\[\[.*?\]\]);", page)[1])
     assert texts == [[str(x) for x in values] for values in CONTROLS.values()]
 
@@ -215,8 +225,7 @@ def test_the_flipbook_needs_nothing_from_outside_and_has_a_printed_form(book):
     assert not re.search(r"https?:|src=|@import|\bfetch\(|import\(|href=|url\((?!data:)", made.page)
     bundle = made._repr_mimebundle_()
     assert bundle["text/html"] == made.page
-    first = dict(zip(CONTROLS, (values[0] for values in CONTROLS.values()), strict=True))
-    assert (decode(base64.b64decode(bundle["image/png"])) == frame(**first)).all()
+    assert (decode(base64.b64decode(bundle["image/png"])) == frame(**MIDDLE)).all()  # what the sliders start at
     assert "<" not in bundle["text/plain"]
 
 
@@ -256,14 +265,14 @@ def test_moving_a_slider_changes_the_picture():
     panel = live(frame, zoom=2, **CONTROLS)
     *sliders, problem, image = panel.children
     assert [s.description for s in sliders] == list(CONTROLS)
-    assert (decode(image.value) == frame(3, 0.0, 1)).all()
+    assert (decode(image.value) == frame(**MIDDLE)).all()
     assert (int(image.width), int(image.height)) == (4, 6)
     before = image.value
     sliders[1].value = 4.0
     assert image.value != before
-    assert (decode(image.value) == frame(3, 4.0, 1)).all()
+    assert (decode(image.value) == frame(5, 4.0, 3)).all()
     sliders[2].value = 4
-    assert (decode(image.value) == frame(3, 4.0, 4)).all()
+    assert (decode(image.value) == frame(5, 4.0, 4)).all()
     assert problem.value == ""
 
 
@@ -274,7 +283,7 @@ def test_an_error_while_drawing_becomes_text(error):
             raise error("n is two")
         return np.full((2, 2), n, np.uint8)
 
-    *_, problem, image = (panel := live(draw, n=[1, 2, 3])).children
+    *_, problem, image = (panel := live(draw, n=[2, 1, 3])).children
     slider = panel.children[0]
     slider.value = 2
     assert "n is two" in problem.value

@@ -143,7 +143,7 @@ def grade_choice(answer: Any, right: str, wrong: Mapping[str, str]) -> None:
     if answer is None or answer is ...:
         raise NotYetError("there is no answer yet: give one letter as a string.")
     letters = sorted([right, *wrong])
-    given = answer.strip(" ().").lower() if isinstance(answer, str) else None
+    given = answer.strip().strip("(). ").lower() if isinstance(answer, str) else None
     if given not in letters:
         raise NotYetError(
             f"answer with one of the letters {', '.join(letters)} as a string; this is {reprlib.repr(answer)}."
