@@ -82,21 +82,9 @@ class LatentDiffusion:
         self.denoiser.net.to(device)
         return self
 
-    def sample(
-        self,
-        n: int,
-        cond: Condition | None = None,
-        *,
-        steps: int = 25,
-        solver: str | Step | Solver = "dpmpp_2m",
-        guidance: float = 1.0,
-        generator: torch.Generator | None = None,
-        kind: str = "lam",
-    ) -> Tensor:
-        """n images (n, C, H, W) in [-1, 1], decoded from ``sample_latents``, whose arguments these are."""
-        return self.space.decode(
-            self.sample_latents(n, cond, steps=steps, solver=solver, guidance=guidance, generator=generator, kind=kind)
-        )
+    def sample(self, n: int, cond: Condition | None = None, **options: Any) -> Tensor:
+        """n images (n, C, H, W) in [-1, 1]: ``sample_latents``, whose options these are, decoded."""
+        return self.space.decode(self.sample_latents(n, cond, **options))
 
     def sample_latents(
         self,
@@ -121,8 +109,10 @@ class LatentDiffusion:
         weight = next(self.denoiser.net.parameters())
         on = cond.to(weight.device)
         step: Step | Solver = choose("solver", solver, STEPS) if isinstance(solver, str) else solver
-        if not isinstance(step, Solver) and "generator" in inspect.signature(step).parameters:
-            step = partial(step, generator=generator)
+        if not isinstance(step, Solver):
+            chance = inspect.signature(step).parameters.get("generator")
+            if chance is not None and chance.default is None:  # a stochastic step that brings no generator of its own
+                step = partial(step, generator=generator)
         path = self.denoiser.path
         ts = grid(path, steps, kind)
         noise = normal((n, *self.latent), generator, weight) * path.sigma(ts[0])
