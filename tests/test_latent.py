@@ -19,7 +19,6 @@ from tinyldm import (
     LatentSpace,
     RectifiedFlow,
     ddim,
-    ddpm,
     seeded,
 )
 from tinyldm import latent as latent_module
