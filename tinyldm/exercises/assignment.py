@@ -33,7 +33,7 @@ def source_notebook(chapter: FilePath) -> Any:
     for id in ids:
         statement = next(cell.source for cell in cells if cell.cell_type == "markdown" and f"ex-{id}" in cell.source)
         stub, solution = tagged[f"answer-{id}"].source, tagged[f"solution-{id}"].source
-        check = tagged[f"check-{id}"].source
+        check = tagged[f"check-{id}"].source.removeprefix("passed = ")
         out += [
             new_markdown_cell(plain_statement(statement, id), metadata=_marks(f"statement-{id}", locked=True)),
             new_code_cell(hide_solution(stub, solution), metadata=_marks(f"answer-{id}", solution=True)),
