@@ -38,7 +38,7 @@ def source_notebook(chapter: FilePath) -> Any:
             new_markdown_cell(plain_statement(statement, id), metadata=_marks(f"statement-{id}", locked=True)),
             new_code_cell(hide_solution(stub, solution), metadata=_marks(f"answer-{id}", solution=True)),
             new_code_cell(
-                f"assert {check.strip().rstrip(';')}",
+                f"assert {check.strip()}",
                 metadata=_marks(f"check-{id}", locked=True, grade=True, points=EXERCISES[id].points),
             ),
         ]
