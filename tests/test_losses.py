@@ -8,7 +8,8 @@ from scipy import stats
 from torch.distributions import Normal, kl_divergence
 
 from tinyldm import PARAMETRIZATIONS, VP, Condition, Denoiser, DiagonalGaussian, RectifiedFlow, seeded, target
-from tinyldm.losses import autoencoder_loss, denoising_loss, stratified_times
+from tinyldm.losses import autoencoder_loss, denoising_loss
+from tinyldm.times import stratified_times
 
 
 @pytest.mark.equation("ae-loss")

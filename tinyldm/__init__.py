@@ -6,18 +6,50 @@ from typing import Any
 from .condition import Condition
 from .denoiser import Denoiser, guided
 from .dynamics import Dynamics
-from .gaussian import DiagonalGaussian, reparameterize
-from .grids import grid
+from .forward import diffuse
+from .gaussian import DiagonalGaussian, GaussianMixture, kl_diagonal_gaussians, reparameterize
+from .grids import grid, timesteps
 from .latent import LatentDiffusion, LatentSpace
-from .path import VP, Path, RectifiedFlow
+from .likelihood import log_likelihood
+from .path import VE, VP, CosineVP, DiscreteVP, Path, RectifiedFlow, SubVP
 from .prediction import PARAMETRIZATIONS, Predict, Prediction, resolve, target
 from .runtime import device, scale, seeded
 from .shapes import expand
-from .solvers import Solver, ddim, ddpm, dpmpp_2m, euler, fixed, heun, sample
+from .solvers import (
+    Solver,
+    ddim,
+    ddpm,
+    dpmpp_2m,
+    euler,
+    euler_maruyama,
+    exp_ab,
+    fixed,
+    heun,
+    invert,
+    langevin,
+    predictor_corrector,
+    rk45,
+    sample,
+    unipc,
+)
 
 __version__ = "0.1.0"
 
-SUBMODULES = ("data", "exercises", "losses", "metrics", "nn", "recipes", "train", "viz", "zoo")
+SUBMODULES = (
+    "data",
+    "elbo",
+    "exercises",
+    "flow",
+    "likelihood",
+    "losses",
+    "metrics",
+    "nn",
+    "recipes",
+    "times",
+    "train",
+    "viz",
+    "zoo",
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -33,11 +65,15 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "PARAMETRIZATIONS",
+    "VE",
     "VP",
     "Condition",
+    "CosineVP",
     "Denoiser",
     "DiagonalGaussian",
+    "DiscreteVP",
     "Dynamics",
+    "GaussianMixture",
     "LatentDiffusion",
     "LatentSpace",
     "Path",
@@ -45,20 +81,32 @@ __all__ = [
     "Prediction",
     "RectifiedFlow",
     "Solver",
+    "SubVP",
     "ddim",
     "ddpm",
     "device",
+    "diffuse",
     "dpmpp_2m",
     "euler",
+    "euler_maruyama",
+    "exp_ab",
     "expand",
     "fixed",
     "grid",
     "guided",
     "heun",
+    "invert",
+    "kl_diagonal_gaussians",
+    "langevin",
+    "log_likelihood",
+    "predictor_corrector",
     "reparameterize",
     "resolve",
+    "rk45",
     "sample",
     "scale",
     "seeded",
     "target",
+    "timesteps",
+    "unipc",
 ]

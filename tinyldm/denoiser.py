@@ -31,7 +31,7 @@ class Denoiser:
     def output(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         """The network's raw output y, (B, ...). t: () or (B,)."""
         clock = self.path.clock(t).to(x.device, x.dtype).expand(len(x))
-        return self.net(x, clock, cond or Condition())
+        return self.net(self.path.network_input(x, t), clock, cond or Condition())
 
     def __call__(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Prediction:
         """Predict x0 and eps, both (B, ...), from noisy x at time t in [0, 1]."""

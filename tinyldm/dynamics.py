@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .errors import expect
 from .path import Path
 from .prediction import Predict
-from .shapes import expand
+from .shapes import expand, mix
 
 
 @dataclass(frozen=True)
@@ -19,23 +20,25 @@ class Dynamics:
 
     def score(self, x: Tensor, t: Tensor) -> Tensor:
         """The gradient of log p_t at x, -eps/sigma, (B, ...). Implements :eq:`score`."""
-        return -self.predict(x, t).eps / expand(self.path.sigma(t), x)
+        return expand(-1 / self.path.at(t).sigma, x) * self.predict(x, t).eps
 
     def velocity(self, x: Tensor, t: Tensor) -> Tensor:
         """dx/dt of the probability-flow ODE, alpha' x0 + sigma' eps, (B, ...). Implements :eq:`velocity`.
 
         Source: Song et al. (2021), section 4.3; Lipman et al. (2023), theorem 1.
         """
-        p = self.predict(x, t)
-        return expand(self.path.d_alpha(t), x) * p.x0 + expand(self.path.d_sigma(t), x) * p.eps
+        p, moment = self.predict(x, t), self.path.at(t)
+        return mix(moment.d_alpha, p.x0, moment.d_sigma, p.eps)
 
     def reverse(self, x: Tensor, t: Tensor, eta: float) -> tuple[Tensor, Tensor]:
         """Drift and diffusion of the reverse SDE with noise level eta: 0 is the ODE, 1 is Anderson's.
 
+        Implements :eq:`reverse-family`:
         dx = [f x - (1 + eta^2)/2 g^2 score] dt + eta g dW, with dt < 0. Both are (B, ...).
         Source: Anderson (1982); Zhang and Chen, Fast Sampling of Diffusion Models with Exponential Integrator
-        (2023), equation 4.
+        (2023), equation 4. Raises ``ValueError`` for a negative eta.
         """
-        g2 = self.path.g2(t)
-        drift = expand(self.path.f(t), x) * x - expand((1 + eta**2) / 2 * g2, x) * self.score(x, t)
-        return drift, expand(eta * torch.sqrt(g2), x).to(x).expand_as(x)
+        expect(eta >= 0, "eta", eta, "a number >= 0 (0 = the ODE, 1 = Anderson's reverse SDE)")
+        f, g2 = self.path.f(t), self.path.g2(t)
+        drift = mix(f, x, -(1 + eta**2) / 2 * g2, self.score(x, t))
+        return drift, torch.as_tensor(expand(eta * torch.sqrt(g2), x)).to(x).expand_as(x)

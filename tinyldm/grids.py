@@ -1,36 +1,96 @@
 """Floor 4. Which times a solver visits: n + 1 of them, from t_max down to t_min."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from .errors import choose, expect
-from .path import Path
+from .path import DiscreteVP, Path
 
 
 def _uniform_t(path: Path, u: Tensor) -> Tensor:
     return path.t_max + u * (path.t_min - path.t_max)
 
 
+def _lam_ends(path: Path, kind: str) -> Tensor:
+    ends = path.lam(torch.tensor([path.t_max, path.t_min], dtype=torch.float64))
+    expect(bool(ends.isfinite().all()), "kind", repr(kind), "'t' or 'discrete': this path has no data left at t_max")
+    return ends
+
+
 def _uniform_lam(path: Path, u: Tensor) -> Tensor:
-    first, last = path.lam(torch.tensor([path.t_max, path.t_min], dtype=u.dtype))
+    first, last = _lam_ends(path, "lam")
     return path.t_of_lam(first + u * (last - first))
 
 
 def _karras(path: Path, u: Tensor, rho: float = 7.0) -> Tensor:
-    """Uniform in (sigma/alpha)^(1/rho) (Karras et al. 2022, equation 5)."""
-    first, last = torch.exp(-path.lam(torch.tensor([path.t_max, path.t_min], dtype=u.dtype)) / rho)
+    """Uniform in (sigma/alpha)^(1/rho) (Karras et al. 2022, equation 5). Implements :eq:`karras-grid`."""
+    first, last = torch.exp(-_lam_ends(path, "karras") / rho)
     return path.t_of_lam(-rho * torch.log(first + u * (last - first)))
 
 
-KINDS = {"t": _uniform_t, "lam": _uniform_lam, "karras": _karras}
+def _discrete(path: Path, u: Tensor) -> Tensor:
+    return timesteps(path, len(u), "linspace")
+
+
+KINDS: dict[str, Callable[[Path, Tensor], Tensor]] = {
+    "t": _uniform_t,
+    "lam": _uniform_lam,
+    "karras": _karras,
+    "discrete": _discrete,
+}
 
 
 def grid(path: Path, n: int, kind: str = "lam") -> Tensor:
     """n + 1 falling times (n + 1,), float64 on the CPU, the first exactly t_max and the last exactly t_min.
 
-    kind: uniform in "t", in "lam" (log alpha/sigma), or "karras". Raises ``ValueError`` for n < 1 or an unknown kind.
+    kind: uniform in "t", in "lam" (log alpha/sigma), "karras", or "discrete": entries of a table, as uniform as they can be.
+    Raises ``ValueError`` for n < 1, an unknown kind, more "discrete" steps than the table has, and for "lam" and "karras"
+    where no data is left at t_max.
     """
     expect(isinstance(n, int) and n >= 1, "n", n, "a whole number of steps >= 1")
     ts = choose("kind", kind, KINDS)(path, torch.linspace(0, 1, n + 1, dtype=torch.float64))
     ts[0], ts[-1] = path.t_max, path.t_min
     return ts
+
+
+def _linspace(entries: int, n: int, offset: int) -> Tensor:
+    return torch.linspace(0, entries - 1, n, dtype=torch.float64).round().long().flip(0)
+
+
+def _leading(entries: int, n: int, offset: int) -> Tensor:
+    return (torch.arange(n) * (entries // n)).flip(0) + offset
+
+
+def _trailing(entries: int, n: int, offset: int) -> Tensor:
+    return (entries - torch.arange(n, dtype=torch.float64) * (entries / n)).round().long() - 1
+
+
+SPACINGS: dict[str, Callable[[int, int, int], Tensor]] = {
+    "linspace": _linspace,
+    "leading": _leading,
+    "trailing": _trailing,
+}
+
+
+def timesteps(path: Path, n: int, spacing: str = "trailing", offset: int = 0) -> Tensor:
+    """The times of n entries of a table, (n,), float64, as the samplers of real models choose them: n evaluations.
+
+    A ``DiscreteVP`` is its own table; of another path the entries are its range cut into steps of 1/1000. spacing: "linspace"
+    has both ends; "leading" counts up from entry ``offset`` and misses the noisiest ones; "trailing" counts down from the last
+    entry and misses the cleanest. Raises ``ValueError`` for an unknown spacing, more steps than entries, or an offset that
+    leads past the table.
+    Source: Lin et al., Common Diffusion Noise Schedules and Sample Steps are Flawed (2024), table 2.
+    """
+    entries = path.steps if isinstance(path, DiscreteVP) else round((path.t_max - path.t_min) * 1000) + 1
+    expect(
+        isinstance(n, int) and 1 <= n <= entries,
+        "n",
+        n,
+        f"a whole number of steps from 1 to {entries}, the table's length",
+    )
+    chosen = choose("spacing", spacing, SPACINGS)(entries, n, offset)
+    inside = bool(chosen.max() < entries and chosen.min() >= 0)
+    expect(inside, "offset", offset, f"an offset that keeps entry {int(chosen.max())} inside the table of {entries}")
+    return path.t_min + chosen.double() * ((path.t_max - path.t_min) / max(entries - 1, 1))

@@ -4,7 +4,7 @@ import inspect
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, cast
@@ -20,7 +20,7 @@ from .errors import choose, expect, in_range
 from .files import atomic_folder, read_json, read_safetensors
 from .grids import grid
 from .nn import AutoencoderConfig, AutoencoderKL, UNet, UNetConfig
-from .path import PATHS
+from .path import PATHS, Path
 from .runtime import normal
 from .solvers import STEPS, Solver, Step, sample
 
@@ -138,7 +138,7 @@ class LatentDiffusion:
             "format": 1,
             "autoencoder": self.space.autoencoder.config.as_dict(),
             "denoiser": network.config.as_dict(),
-            "path": {"name": type(path).__name__, **asdict(path)},
+            "path": {"name": type(path).__name__, **_fields(path)},
             "row": self.denoiser.row,
             "scale": self.space.scale,
             "shift": self.space.shift,
@@ -166,8 +166,9 @@ class LatentDiffusion:
         expect(not missing, "config.json", f"no {sorted(missing)}", "all the fields that save() writes")
         path_fields = dict(config["path"])
         kind = choose("path.name", path_fields.pop("name", None), PATHS)
+        given = {name: f for name, f in kind.__dataclass_fields__.items() if f.init}
         for field in path_fields:
-            choose("path field", field, kind.__dataclass_fields__)
+            choose("path field", field, given)
         path = kind(**path_fields)
         model = cls(
             LatentSpace(AutoencoderConfig.from_dict(config["autoencoder"]).build(), config["scale"], config["shift"]),
@@ -180,6 +181,12 @@ class LatentDiffusion:
                 module, {n.removeprefix(f"{part}."): t for n, t in tensors.items() if n.startswith(f"{part}.")}
             )
         return model
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    """What a path was made of, for a JSON file: numbers, and tables as lists."""
+    values = {field.name: getattr(path, field.name) for field in fields(path) if field.init}
+    return {name: v.tolist() if isinstance(v, Tensor) else v for name, v in values.items()}
 
 
 def load_weights(module: nn.Module, state: dict[str, Tensor]) -> None:

@@ -1,14 +1,18 @@
 """Floor 4. What is minimised. Each loss is a number for each sample, (B,): the mean is the caller's."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from .condition import Condition
 from .denoiser import Denoiser
-from .errors import expect
+from .dynamics import Dynamics
+from .errors import choose, expect
 from .gaussian import DiagonalGaussian
 from .path import Path
 from .prediction import target
+from .shapes import expand
 
 
 def autoencoder_loss(x: Tensor, x_hat: Tensor, posterior: DiagonalGaussian, kl_weight: float) -> Tensor:
@@ -35,11 +39,21 @@ def denoising_loss(denoiser: Denoiser, x0: Tensor, eps: Tensor, t: Tensor, cond:
     return ((y - target(denoiser.row, path, x0, eps, t)) ** 2).reshape(len(x0), -1).mean(1)
 
 
-def stratified_times(path: Path, n: int, generator: torch.Generator | None = None) -> Tensor:
-    """n times in [t_min, t_max], (n,), one uniform in each of n equal slices, shuffled: less variance than n free draws.
+WEIGHTINGS: dict[str, Callable[[Path, Tensor], Tensor]] = {
+    "score": lambda path, t: torch.ones_like(t),
+    "simple": lambda path, t: path.sigma(t) ** 2,
+    "likelihood": lambda path, t: path.g2(t),
+}
 
-    Source: Kingma et al. (2021), appendix I.1, whose low-discrepancy sampler is this idea with one shared offset.
+
+def score_matching_loss(dynamics: Dynamics, x0: Tensor, eps: Tensor, t: Tensor, weighting: str = "simple") -> Tensor:
+    """weight(t) |score(x_t) + eps / sigma|^2, summed over entries, (B,). Implements :eq:`score-matching`.
+
+    x0, eps: (B, ...), alike. t: (B,). weighting: "score", 1; "simple", sigma^2, which leaves the squared error of eps;
+    "likelihood", g^2, half of whose integral over t is the diffusion part of the ELBO in nats.
+    Raises ``ValueError`` for an unknown weighting.
+    Source: Vincent (2011), equation 11; Song et al. (2021), equation 7; Song, Durkan et al. (2021), theorem 1.
     """
-    slices = torch.randperm(n, generator=generator)
-    u = (slices + torch.rand(n, generator=generator)) / n
-    return path.t_min + u * (path.t_max - path.t_min)
+    path = dynamics.path
+    error = dynamics.score(path.marginal(x0, eps, t), t) + expand(1 / path.sigma(t), eps) * eps
+    return choose("weighting", weighting, WEIGHTINGS)(path, t) * (error**2).reshape(len(x0), -1).sum(1)

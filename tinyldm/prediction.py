@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from .errors import choose, in_range
-from .path import Path
-from .shapes import expand
+from .path import Moment, Path
+from .shapes import Number, mix
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def target(row: str | Row, path: Path, x0: Tensor, eps: Tensor, t: Tensor) -> Te
     """
     in_range("t", t, 0.0, 1.0)
     a, b = _row(row, path, t)
-    return expand(a, x0) * x0 + expand(b, x0) * eps
+    return mix(a, x0, b, eps)
 
 
 def resolve(row: str | Row, path: Path, x: Tensor, t: Tensor, y: Tensor) -> Prediction:
@@ -68,14 +68,25 @@ def resolve(row: str | Row, path: Path, x: Tensor, t: Tensor, y: Tensor) -> Pred
     x: noisy data at time t, y: the network's output, both (B, ...). t: () or (B,).
     Raises ``ValueError`` where the row says nothing new: eps or score when alpha(t) = 0, x0 when sigma(t) = 0.
     """
+    moment = path.at(t)
+    inverse = moment.inverses.get(row) or _inverse(row, moment)
+    to_x0, to_eps = inverse[:2], inverse[2:]
+    return Prediction(mix(to_x0[0], x, to_x0[1], y), mix(to_eps[0], x, to_eps[1], y))
+
+
+def _inverse(row: str | Row, moment: Moment) -> tuple[Number, ...]:
+    """The inverse of [[alpha, sigma], [a, b]] at one time, row by row; worked out once for each scalar time."""
+    t = moment.t
     in_range("t", t, 0.0, 1.0)
-    alpha, sigma = path.alpha(t), path.sigma(t)
-    a, b = _row(row, path, t)
+    alpha, sigma = moment.path.alpha(t), moment.path.sigma(t)
+    a, b = _row(row, moment.path, t)
     det = alpha * b - sigma * a
     if det.device.type == "cpu" and not (torch.isfinite(det) & (det != 0)).all():
         raise ValueError(
             f"row={row!r}: at t={t.flatten().tolist()} the output does not determine x0 and eps (alpha or sigma is 0)"
         )
-    x0 = expand(b / det, x) * x - expand(sigma / det, x) * y
-    eps = expand(alpha / det, x) * y - expand(a / det, x) * x
-    return Prediction(x0, eps)
+    inverse = (b / det, -sigma / det, -a / det, alpha / det)
+    if t.ndim:
+        return inverse
+    moment.inverses[row] = tuple(c.item() for c in inverse)
+    return moment.inverses[row]

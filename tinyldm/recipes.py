@@ -14,11 +14,12 @@ from .data import InMemory, load
 from .denoiser import Denoiser
 from .errors import choose
 from .latent import LatentDiffusion, LatentSpace
-from .losses import autoencoder_loss, denoising_loss, stratified_times
+from .losses import autoencoder_loss, denoising_loss
 from .metrics import Judge, frechet_distance, nearest_distance, psnr
 from .nn import AutoencoderConfig, AutoencoderKL, UNet, UNetConfig
 from .path import VP, Path
 from .runtime import device, scale, seeded
+from .times import stratified_times
 from .train import Budget, Loss, fit
 
 LABEL_DROPOUT = 0.1  # how often a label is hidden, so that the network also learns the unconditional case

@@ -1,4 +1,4 @@
-"""Floor 1. Gaussians: the encoder's diagonal posterior."""
+"""The encoder's diagonal posterior, and the divergence between two diagonal Gaussians."""
 
 import math
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .errors import expect
-from .runtime import normal
+from ..errors import expect
+from ..runtime import normal
 
 
 def reparameterize(mean: Tensor, std: Tensor, eps: Tensor) -> Tensor:
@@ -63,6 +63,20 @@ class DiagonalGaussian:
         """-log density of x in nats, summed over all but the batch, (B,). x: (B, ...)."""
         squares = (x - self.mean) ** 2 * torch.exp(-self.logvar)
         return _total(squares + self.logvar + math.log(2 * math.pi)) / 2
+
+
+def kl_diagonal_gaussians(mean1: Tensor, logvar1: Tensor, mean2: Tensor, logvar2: Tensor) -> Tensor:
+    """KL(N(mean1, exp(logvar1)) || N(mean2, exp(logvar2))) in nats, summed over all but the batch, (B,).
+
+    All four (B, ...), alike. Raises ``ValueError`` for shapes that differ. Implements :eq:`kl-two-gaussians`.
+    """
+    first, second = DiagonalGaussian(mean1, logvar1), DiagonalGaussian(mean2, logvar2)
+    expect(
+        mean1.shape == mean2.shape, "mean2", f"shape {tuple(mean2.shape)}", f"the shape of mean1, {tuple(mean1.shape)}"
+    )
+    squares = (first.mean - second.mean) ** 2 * torch.exp(-second.logvar)
+    shift = first.logvar - second.logvar
+    return _total(squares + torch.expm1(shift) - shift) / 2
 
 
 def _total(x: Tensor) -> Tensor:

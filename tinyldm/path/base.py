@@ -1,17 +1,21 @@
-r"""Floor 1. The forward path: two functions alpha(t) and sigma(t); everything else is derived from them.
+r"""The forward path: two functions alpha(t) and sigma(t); everything else is derived from them.
 
 Time runs from t = 0, data, to t = 1, noise, and :math:`x_t = \alpha_t x_0 + \sigma_t \varepsilon`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .errors import expect, in_range
-from .shapes import expand
+from ..errors import expect, in_range
+from ..shapes import Number, mix
+
+EARLIEST = 1e-12  # where sigma grows like a root its slope is infinite at 0, and g^2 is the limit
+REMEMBERED = 10_000  # scalar times a path keeps at most
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,8 @@ class Path:
     floating-point numbers or a parametrisation becomes singular. Times are tensors () or (B,).
     """
 
-    t_min: ClassVar[float] = 1e-3
-    t_max: ClassVar[float] = 1.0
+    t_min = 1e-3
+    t_max = 1.0
 
     def alpha(self, t: Tensor) -> Tensor:
         """How much of the data is left at time t."""
@@ -60,17 +64,22 @@ class Path:
         return ((low + high) / 2).to(lam.dtype)
 
     def f(self, t: Tensor) -> Tensor:
-        """The linear drift of the forward SDE dx = f(t) x dt + g(t) dW: alpha' / alpha."""
+        """The linear drift of the forward SDE dx = f(t) x dt + g(t) dW: alpha' / alpha. Implements :eq:`drift`."""
         return self.d_alpha(t) / self.alpha(t)
 
     def g2(self, t: Tensor) -> Tensor:
-        """The squared diffusion of the forward SDE: d(sigma^2)/dt - 2 f sigma^2."""
+        """The squared diffusion of the forward SDE: d(sigma^2)/dt - 2 f sigma^2. Implements :eq:`diffusion`."""
+        t = t.clamp(min=EARLIEST)
         sigma = self.sigma(t)
         return 2 * sigma * self.d_sigma(t) - 2 * self.f(t) * sigma**2
 
     def clock(self, t: Tensor) -> Tensor:
         """The number a network sees instead of t: 0 ... 1000, the range that sinusoidal embeddings expect."""
         return 1000 * t
+
+    def network_input(self, x: Tensor, t: Tensor) -> Tensor:
+        """What a network is shown of x: x itself, unless the path lets it grow out of the range of numbers networks like."""
+        return x
 
     def marginal(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         r"""Noise the data: :math:`\alpha_t x_0 + \sigma_t \varepsilon`. Implements :eq:`marginal`.
@@ -81,7 +90,47 @@ class Path:
         """
         expect(x0.shape == eps.shape, "eps", f"shape {tuple(eps.shape)}", f"the shape of x0, {tuple(x0.shape)}")
         in_range("t", t, 0.0, 1.0)
-        return expand(self.alpha(t), x0) * x0 + expand(self.sigma(t), x0) * eps
+        return mix(self.alpha(t), x0, self.sigma(t), eps)
+
+    def at(self, t: Tensor) -> "Moment":
+        """All coefficients at time t, each computed when first asked for: floats for t (), tensors for t (B,)."""
+        if t.ndim:
+            return Moment(self, t)
+        known = self.__dict__.get("_known", {})
+        place = t.item()
+        return known.get(place) or Moment(self, torch.tensor(place, dtype=torch.float64))
+
+    def remember(self, ts: Tensor) -> None:
+        """Compute the coefficients at the times ts (n,) in one go, so that a loop over them need not do it one by one."""
+        known: dict[float, Moment] = self.__dict__.setdefault("_known", {})
+        ts = ts.detach().to("cpu", torch.float64)
+        if all(t in known for t in ts.tolist()):
+            return
+        if len(known) + len(ts) > REMEMBERED:
+            known.clear()
+        moment = Moment(self, ts)
+        columns = {name: getattr(moment, name).tolist() for name in ("alpha", "sigma", "d_alpha", "d_sigma", "lam")}
+        for i, t in enumerate(ts):
+            known[t.item()] = Moment(self, t, **{name: column[i] for name, column in columns.items()})
+
+
+class Moment:
+    """A path at one time: alpha, sigma, their slopes and lam. floats where the time is (), tensors where it is (B,)."""
+
+    def __init__(self, path: Path, t: Tensor, **known: float) -> None:
+        self.path, self.t = path, t
+        self.inverses: dict[Any, tuple[float, ...]] = {}  # what ``resolve`` has already worked out here
+        self.__dict__.update(known)
+
+    def _of(self, function: Callable[[Tensor], Tensor]) -> Number:
+        value = function(self.t)
+        return value if self.t.ndim else value.item()
+
+    alpha = cached_property(lambda self: self._of(self.path.alpha))
+    sigma = cached_property(lambda self: self._of(self.path.sigma))
+    d_alpha = cached_property(lambda self: self._of(self.path.d_alpha))
+    d_sigma = cached_property(lambda self: self._of(self.path.d_sigma))
+    lam = cached_property(lambda self: self._of(self.path.lam))
 
 
 def _derivative(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
@@ -93,52 +142,3 @@ def _derivative(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
             return torch.zeros_like(t)
         (slope,) = torch.autograd.grad(value.sum(), t)
     return slope
-
-
-@dataclass(frozen=True)
-class VP(Path):
-    r"""Variance preserving, :math:`\alpha^2 + \sigma^2 = 1`, with a linear rate beta from ``beta_min`` to ``beta_max``.
-
-    Source: Song et al., Score-Based Generative Modeling through SDEs (2021), section 3.4 and appendix C.
-    """
-
-    beta_min: float = 0.1
-    beta_max: float = 20.0
-
-    def __post_init__(self) -> None:
-        expect(
-            0 < self.beta_min <= self.beta_max,
-            "beta_min, beta_max",
-            (self.beta_min, self.beta_max),
-            "0 < beta_min <= beta_max",
-        )
-
-    def _integral(self, t: Tensor) -> Tensor:
-        return self.beta_min * t + (self.beta_max - self.beta_min) * t**2 / 2
-
-    def alpha(self, t: Tensor) -> Tensor:
-        """exp(-integral of beta / 2). Implements :eq:`vp-path`."""
-        return torch.exp(-self._integral(t) / 2)
-
-    def sigma(self, t: Tensor) -> Tensor:
-        """sqrt(1 - alpha^2), without cancellation for small t. Implements :eq:`vp-path`."""
-        return torch.sqrt(-torch.expm1(-self._integral(t)))
-
-
-@dataclass(frozen=True)
-class RectifiedFlow(Path):
-    """The straight line: alpha = 1 - t, sigma = t. At t = 1 no data is left, so the usable range ends just before.
-
-    Source: Liu et al., Flow Straight and Fast (2022), section 2.1; Lipman et al., Flow Matching (2023), section 4.1.
-    """
-
-    t_max: ClassVar[float] = 0.999
-
-    def alpha(self, t: Tensor) -> Tensor:
-        return 1 - t
-
-    def sigma(self, t: Tensor) -> Tensor:
-        return 1 * t
-
-
-PATHS: dict[str, type[Path]] = {path.__name__: path for path in (VP, RectifiedFlow)}

@@ -1,0 +1,9 @@
+"""Floor 1. Paths from data to noise: alpha and sigma as functions of a time in [0, 1]."""
+
+from .base import Moment, Path
+from .continuous import VE, VP, CosineVP, RectifiedFlow, SubVP
+from .discrete import DiscreteVP
+
+PATHS: dict[str, type[Path]] = {path.__name__: path for path in (VP, SubVP, VE, CosineVP, RectifiedFlow, DiscreteVP)}
+
+__all__ = ["PATHS", "VE", "VP", "CosineVP", "DiscreteVP", "Moment", "Path", "RectifiedFlow", "SubVP"]

@@ -1,0 +1,102 @@
+"""One loop, and steps that are pure functions of (dynamics, x, t, s, memory): from time t to time s.
+
+A step's memory is explicit: None at the start, then whatever the step handed back.
+Options of a step (``eta``, ``order``, ``generator``) are fixed with ``functools.partial``.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..dynamics import Dynamics
+from ..errors import expect
+from ..path import Path
+
+Step = Callable[..., tuple[Tensor, Any]]
+Callback = Callable[[int, Tensor, Tensor], None]
+
+
+class Solver:
+    """Carries x along a grid of times. ``fixed(step)`` makes one."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def __call__(self, dynamics: Dynamics, x: Tensor, ts: Tensor, callback: Callback | None = None) -> Tensor:
+        memory = None
+        for i, (t, s) in enumerate(pairwise(ts)):
+            x, memory = self.step(dynamics, x, t, s, memory)
+            if callback is not None:
+                callback(i, s, x)
+        return x
+
+
+def fixed(step: Step) -> Solver:
+    """The solver that takes one ``step`` for each interval of the grid."""
+    return Solver(step)
+
+
+def sample(
+    dynamics: Dynamics,
+    x: Tensor,
+    ts: Tensor,
+    solver: Solver | Step,
+    *,
+    denoise: bool = True,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Carry x from ts[0] to ts[-1], then (``denoise``) return the x0 predicted there: Tweedie's mean.
+
+    x: (B, ...), noise of standard deviation sigma(ts[0]). ts: falling times within the path's usable range; they may
+    begin at 1 even where that range ends earlier, with a row and a solver that do not divide by alpha.
+    solver: a ``Solver`` or a bare step. callback(i, s, x) sees the state after step i, at time s.
+    Raises ``ValueError`` for a grid that does not fall or leaves the range, ``FloatingPointError`` when the result is not finite.
+    """
+    x = _run(dynamics, x, _grid(ts, dynamics.path), solver, callback, denoise)
+    return _finite(x)
+
+
+def invert(
+    dynamics: Dynamics, x: Tensor, ts: Tensor, solver: Solver | Step, *, callback: Callback | None = None
+) -> Tensor:
+    """The same grid climbed from ts[-1] to ts[0]: the noise that a deterministic solver would turn into x.
+
+    x: (B, ...), data at time ts[-1]. ts: falling, as for ``sample``. With ``ddim`` this is DDIM inversion; it is exact in the
+    limit of many steps. Raises what ``sample`` raises.
+    Source: Song et al., Denoising Diffusion Implicit Models (2021), section 4.3.
+    """
+    return _finite(_run(dynamics, x, _grid(ts, dynamics.path).flip(0), solver, callback, denoise=False))
+
+
+@torch.no_grad()
+def _run(
+    dynamics: Dynamics, x: Tensor, ts: Tensor, solver: Solver | Step, callback: Callback | None, denoise: bool
+) -> Tensor:
+    dynamics.path.remember(ts)
+    x = (solver if isinstance(solver, Solver) else fixed(solver))(dynamics, x, ts, callback)
+    return dynamics.predict(x, ts[-1]).x0 if denoise else x
+
+
+def _finite(x: Tensor) -> Tensor:
+    if not torch.isfinite(x).all():
+        raise FloatingPointError(
+            "the solver diverged: the result is not finite; use more steps, a lower guidance or another solver"
+        )
+    return x
+
+
+def _grid(ts: Tensor, path: Path) -> Tensor:
+    ts = torch.as_tensor(ts).detach().to("cpu", torch.float64)
+    low, high = path.t_min * (1 - 1e-6), max(path.t_max, 1.0) * (1 + 1e-6)
+    expect(ts.ndim == 1 and len(ts) >= 2, "ts", f"shape {tuple(ts.shape)}", "a vector of at least two times")
+    expect(bool((ts[1:] < ts[:-1]).all()), "ts", ts.tolist(), "strictly decreasing times")
+    expect(
+        bool(ts[0] <= high and ts[-1] >= low),
+        "ts",
+        f"[{ts[-1]:g}, {ts[0]:g}]",
+        f"times in [{path.t_min:g}, {path.t_max:g}]",
+    )
+    return ts
