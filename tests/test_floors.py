@@ -19,10 +19,10 @@ FLOORS = {
     **dict.fromkeys(["denoiser", "dynamics"], 3),
     **dict.fromkeys(["losses", "times", "solvers", "grids", "likelihood", "elbo", "flow"], 4),
     **dict.fromkeys(["latent", "train", "data", "metrics"], 5),
-    **dict.fromkeys(["recipes", "zoo"], 6),
+    **dict.fromkeys(["recipes", "studies", "zoo"], 6),
     **dict.fromkeys(["viz", "exercises", "__main__", "cli"], TOP),
 }
-NETWORKS = {"config": 0, "layers": 0, "autoencoder": 1, "unet": 1, "__init__": 9}  # storeys inside nn
+NETWORKS = {"config": 0, "layers": 0, "autoencoder": 1, "points": 1, "unet": 1, "__init__": 9}  # storeys inside nn
 TOP_ONLY = {"matplotlib", "mpl_toolkits", "ipywidgets", "IPython", "PIL"}
 LONGEST = 300
 

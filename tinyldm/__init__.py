@@ -45,6 +45,7 @@ SUBMODULES = (
     "metrics",
     "nn",
     "recipes",
+    "studies",
     "times",
     "train",
     "viz",

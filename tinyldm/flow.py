@@ -41,7 +41,8 @@ def coupling(dynamics: Dynamics, eps: Tensor, ts: Tensor, solver: Solver | Step)
 def straightness(dynamics: Dynamics, x: Tensor, ts: Tensor, solver: Solver | Step) -> Tensor:
     """The mean over time of |(x_end - x_start)/(t_end - t_start) - velocity|^2 along a trajectory, (B,).
 
-    0 for a straight line.     x: (B, ...), noise at ts[0]. ts: a fine falling grid. The mean is over time, by the trapezoidal rule.
+    0 for a straight line.
+    x: (B, ...), noise at ts[0]. ts: a fine falling grid. The mean is over time, by the trapezoidal rule.
     Implements :eq:`straightness`.
     Source: Liu et al. (2022), section 2.2, equation 6, there over the data's and noise's ends.
     """

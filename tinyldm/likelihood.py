@@ -11,7 +11,7 @@ from torch import Tensor
 from .dynamics import Dynamics
 from .errors import expect
 
-EARLY = 1e-3  # data enter at this fraction of t_min: near enough to t = 0 that the noise there does not matter
+EARLY = 1e-4  # data enter at this fraction of t_min: near enough to t = 0 that the noise there does not matter
 
 
 def divergence(field: Callable[[Tensor], Tensor], x: Tensor, probes: Tensor | None = None) -> tuple[Tensor, Tensor]:

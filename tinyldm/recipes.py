@@ -16,7 +16,7 @@ from .errors import choose
 from .latent import LatentDiffusion, LatentSpace
 from .losses import autoencoder_loss, denoising_loss
 from .metrics import Judge, frechet_distance, nearest_distance, psnr
-from .nn import AutoencoderConfig, AutoencoderKL, UNet, UNetConfig
+from .nn import AutoencoderConfig, AutoencoderKL, PointNet, UNet, UNetConfig
 from .path import VP, Path
 from .runtime import device, scale, seeded
 from .times import stratified_times
@@ -73,14 +73,19 @@ def reconstruct_loss(kl_weight: float) -> Loss:
 
 
 def denoise_loss(path: Path, row: str) -> Loss:
-    """The denoiser's training loss for ``fit``: noise a latent to a random time and ask for the target back."""
+    """The denoiser's training loss for ``fit``: noise a latent to a random time and ask for the target back.
 
-    def loss(module: UNet, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+    A batch with "label" trains the conditional and the unconditional case at once; one without, the unconditional one.
+    """
+
+    def loss(module: UNet | PointNet, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         x0 = batch["latent"]
         t = stratified_times(path, len(x0), generator).to(x0.device)
         eps = torch.randn(x0.shape, generator=generator).to(x0.device)
-        hidden = torch.rand(len(x0), generator=generator).to(x0.device) < LABEL_DROPOUT
-        cond = Condition(batch["label"]).drop(hidden, module.config.classes)
+        cond = Condition(batch.get("label"))
+        if cond.label is not None:
+            hidden = torch.rand(len(x0), generator=generator).to(x0.device) < LABEL_DROPOUT
+            cond = cond.drop(hidden, module.config.classes)
         return denoising_loss(Denoiser(module, path, row), x0, eps, t, cond).mean()
 
     return loss

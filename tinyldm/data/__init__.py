@@ -5,7 +5,7 @@ from typing import Any
 from ..errors import choose, expect
 from .digits import load_digits
 from .memory import InMemory
-from .points import load_points
+from .points import load_points, six_gaussians
 
 LOADERS = {"digits": load_digits, "points": load_points}
 
@@ -22,4 +22,4 @@ def load(name: str, split: str = "train", size: int | None = None, **options: An
     return loader(split, size, **options)
 
 
-__all__ = ["LOADERS", "InMemory", "load"]
+__all__ = ["LOADERS", "InMemory", "load", "six_gaussians"]

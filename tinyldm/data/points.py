@@ -7,8 +7,16 @@ import torch
 from torch import Tensor
 
 from ..errors import choose, expect
+from ..gaussian import GaussianMixture
 from ..runtime import seeded
 from .memory import InMemory
+
+
+def six_gaussians() -> GaussianMixture:
+    """The distribution of ``load("points", shape="mixture")``, exactly: six narrow Gaussians on a circle of radius 1."""
+    angle = torch.arange(6, dtype=torch.float64) * (2 * math.pi / 6)
+    means = torch.stack([angle.cos(), angle.sin()], dim=1)
+    return GaussianMixture(torch.full((6,), 1 / 6, dtype=torch.float64), means, stds=torch.full((6,), 0.1))
 
 
 def _mixture(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """The networks: small instances of the real architectures, one configuration dataclass each."""
 
 from .autoencoder import AutoencoderConfig, AutoencoderKL
+from .points import PointNet, PointNetConfig
 from .unet import UNet, UNetConfig
 
-__all__ = ["AutoencoderConfig", "AutoencoderKL", "UNet", "UNetConfig"]
+__all__ = ["AutoencoderConfig", "AutoencoderKL", "PointNet", "PointNetConfig", "UNet", "UNetConfig"]

@@ -1,6 +1,22 @@
 """Top floor. Pictures and sliders; only notebooks and the book import these."""
 
 from .plots import COLORS, board, contact_sheet, curves, figure, gray, noising, pipeline
+from .points import cloud, convergence, density, trajectories
 from .widgets import flipbook, live
 
-__all__ = ["COLORS", "board", "contact_sheet", "curves", "figure", "flipbook", "gray", "live", "noising", "pipeline"]
+__all__ = [
+    "COLORS",
+    "board",
+    "cloud",
+    "contact_sheet",
+    "convergence",
+    "curves",
+    "density",
+    "figure",
+    "flipbook",
+    "gray",
+    "live",
+    "noising",
+    "pipeline",
+    "trajectories",
+]
