@@ -1,5 +1,6 @@
 # make lab   install, then open chapter 00 in JupyterLab      make book       the HTML site, strict
 # make test  install, then run every test and notebook        make demo       train the digits model, write a picture
+# make ledger     measure the equations, write appendix D
 # make notebooks  regenerate and execute notebooks/ from book/ make assignments  nbgrader's student versions
 PYTHON ?= python3
 VENV   := .venv
@@ -7,7 +8,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 CHAPTERS := $(basename $(notdir $(wildcard book/[0-9][0-9]-*.md)))
 
-.PHONY: lab test book demo notebooks assignments lint clean
+.PHONY: lab test book demo ledger notebooks assignments lint clean
 .DEFAULT_GOAL := lab
 
 $(STAMP): pyproject.toml constraints.txt
@@ -31,6 +32,10 @@ test: $(STAMP)
 book: $(STAMP)
 	$(BIN)/sphinx-build -q -W --keep-going -j 1 -b html book build/html
 	@echo "open build/html/index.html"
+
+ledger: $(STAMP)
+	$(BIN)/python -m pytest -q tests -m equation --ledger book/ledger.json
+	$(BIN)/python book/ledger.py
 
 demo: $(STAMP)
 	$(BIN)/python -m tinyldm demo --out build/demo

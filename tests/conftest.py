@@ -6,6 +6,18 @@ import torch
 from tinyldm import VP, Denoiser, LatentDiffusion, LatentSpace
 from tinyldm.nn import AutoencoderConfig, UNetConfig
 
+
+def pytest_addoption(parser):
+    parser.addoption("--ledger", help="write what the tests of the book's equations measured to this file")
+
+
+def pytest_configure(config):
+    if config.getoption("--ledger"):
+        from measure import Ledger
+
+        config.pluginmanager.register(Ledger(config.getoption("--ledger")))
+
+
 torch.set_num_threads(1)  # tensors this small gain nothing from a second thread, and lose much on a busy machine
 
 

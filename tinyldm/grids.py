@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +31,18 @@ def _karras(path: Path, u: Tensor, rho: float = 7.0) -> Tensor:
     return path.t_of_lam(-rho * torch.log(first + u * (last - first)))
 
 
+def _centred(path: Path, u: Tensor, floor: float = 0.4, knee: float = 0.5) -> Tensor:
+    """Steps in lam that are shortest where most data decides what it will be: density floor + sech(lam + log knee).
+
+    Both constants were chosen on mixtures of Gaussians, by search. Implements :eq:`centred-grid`.
+    """
+    first, last = _lam_ends(path, "centred").tolist()
+    lam = torch.linspace(first, last, 20001, dtype=torch.float64)
+    place = (floor * lam - 2 * torch.atan(torch.exp(-lam) / knee)).numpy()  # the integral of the density
+    wanted = place[0] + u.numpy() * (place[-1] - place[0])
+    return path.t_of_lam(torch.from_numpy(np.interp(wanted, place, lam.numpy())))
+
+
 def _discrete(path: Path, u: Tensor) -> Tensor:
     return timesteps(path, len(u), "linspace")
 
@@ -38,6 +51,7 @@ KINDS: dict[str, Callable[[Path, Tensor], Tensor]] = {
     "t": _uniform_t,
     "lam": _uniform_lam,
     "karras": _karras,
+    "centred": _centred,
     "discrete": _discrete,
 }
 
@@ -45,9 +59,10 @@ KINDS: dict[str, Callable[[Path, Tensor], Tensor]] = {
 def grid(path: Path, n: int, kind: str = "lam") -> Tensor:
     """n + 1 falling times (n + 1,), float64 on the CPU, the first exactly t_max and the last exactly t_min.
 
-    kind: uniform in "t", in "lam" (log alpha/sigma), "karras", or "discrete": entries of a table, as uniform as they can be.
-    Raises ``ValueError`` for n < 1, an unknown kind, more "discrete" steps than the table has, and for "lam" and "karras"
-    where no data is left at t_max.
+    kind: uniform in "t", in "lam" (log alpha/sigma), "karras", "centred" (densest in the middle, for few steps),
+    or "discrete": entries of a table, as uniform as they can be.
+    Raises ``ValueError`` for n < 1, an unknown kind, more "discrete" steps than the table has, and for all but "t" and
+    "discrete" where no data is left at t_max.
     """
     expect(isinstance(n, int) and n >= 1, "n", n, "a whole number of steps >= 1")
     ts = choose("kind", kind, KINDS)(path, torch.linspace(0, 1, n + 1, dtype=torch.float64))
@@ -56,7 +71,7 @@ def grid(path: Path, n: int, kind: str = "lam") -> Tensor:
 
 
 def _linspace(entries: int, n: int, offset: int) -> Tensor:
-    return torch.linspace(0, entries - 1, n, dtype=torch.float64).round().long().flip(0)
+    return torch.linspace(entries - 1, 0, n, dtype=torch.float64).round().long()
 
 
 def _leading(entries: int, n: int, offset: int) -> Tensor:

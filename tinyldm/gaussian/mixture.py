@@ -106,9 +106,7 @@ class _View:
         squares = (self.away**2 / self.spread).sum(2)
         self.logs = mixture.weights.to(flat).log() - (squares + logdet + d * math.log(2 * math.pi)) / 2
 
-    @property
-    def shares(self) -> Tensor:
-        return self.logs.softmax(1)
+        self.shares = self.logs.softmax(1)
 
     def average(self, matrix: Tensor | float) -> Tensor:
         """The mean over components of M_k V_k^-1 (x - alpha mu_k), (B, D).

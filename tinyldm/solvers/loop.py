@@ -5,7 +5,6 @@ Options of a step (``eta``, ``order``, ``generator``) are fixed with ``functools
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -27,11 +26,15 @@ class Solver:
 
     def __call__(self, dynamics: Dynamics, x: Tensor, ts: Tensor, callback: Callback | None = None) -> Tensor:
         memory = None
-        for i, (t, s) in enumerate(pairwise(ts)):
-            x, memory = self.step(dynamics, x, t, s, memory)
+        for i in range(len(ts) - 1):
+            x, memory = self.move(dynamics, x, ts, i, memory)
             if callback is not None:
-                callback(i, s, x)
+                callback(i, ts[i + 1], x)
         return x
+
+    def move(self, dynamics: Dynamics, x: Tensor, ts: Tensor, i: int, memory: Any) -> tuple[Tensor, Any]:
+        """The step from ts[i] to ts[i + 1]."""
+        return self.step(dynamics, x, ts[i], ts[i + 1], memory)
 
 
 def fixed(step: Step) -> Solver:

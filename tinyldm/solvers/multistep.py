@@ -34,14 +34,17 @@ def quadrature(places: Sequence[float], start: float, end: float) -> list[float]
         return [1.0] + [0.0] * (len(places) - 1)
     h = end - start
     lam = start + h * NODES
-    scale = h * WEIGHTS * np.exp(lam - end)
+    return lagrange(places, lam, h * WEIGHTS * np.exp(lam - end))
+
+
+def lagrange(places: Sequence[float], nodes: np.ndarray, density: np.ndarray) -> list[float]:
+    """sum over the nodes of density times each place's Lagrange polynomial: 1 there and 0 at the other places."""
+    away = nodes - np.array(places)[:, None]  # (places, nodes)
     weights = []
     for j, own in enumerate(places):
-        basis = scale
-        for k, other in enumerate(places):
-            if k != j:
-                basis = basis * ((lam - other) / (own - other))
-        weights.append(float(basis.sum()))
+        others = [k for k in range(len(places)) if k != j]
+        scale = math.prod(own - places[k] for k in others)
+        weights.append(float((away[others].prod(0) * density).sum()) / scale)
     return weights
 
 
@@ -84,7 +87,7 @@ def exp_ab(
     Source: Zhang and Chen (2023), section 3, with x0 for eps and lam for t; Hochbruck and Ostermann, Exponential
     Multistep Methods of Adams-type (2011).
     """
-    _check_order(order)
+    check_order(order)
     here, there = dynamics.path.at(t), dynamics.path.at(s)
     past = _finite(((here.lam, dynamics.predict(x, t).x0), *(memory or ()))[:order])
     return advance(x, here, there, quadrature([lam for lam, _ in past], here.lam, there.lam), past), past
@@ -105,7 +108,7 @@ def unipc(
     with more they are exact for polynomials, so that its B(h) cancels.
     Source: Zhao et al., UniPC (2023), algorithms 1 and 2 with B(h) = e^h - 1. Raises ``ValueError`` for an order outside 1 ... 8.
     """
-    _check_order(order)
+    check_order(order)
     here, there = dynamics.path.at(t), dynamics.path.at(s)
     latest = (here.lam, dynamics.predict(x, t).x0)
     past: Past = (latest,)
@@ -132,5 +135,5 @@ def _finite(past: Past) -> Past:
     return past[:1] + tuple(entry for entry in past[1:] if math.isfinite(entry[0]))
 
 
-def _check_order(order: int) -> None:
+def check_order(order: int) -> None:
     expect(isinstance(order, int) and 1 <= order <= 8, "order", order, "a whole number from 1 to 8")
