@@ -67,6 +67,7 @@ def test_velocity_is_song_s_formula(path, rng):
     torch.testing.assert_close(dynamics.velocity(x, t), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.equation("reverse-family")
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("path", **ALL_PATHS)
 def test_every_reverse_sde_keeps_the_marginals(path, eta):
@@ -87,6 +88,7 @@ def test_every_reverse_sde_keeps_the_marginals(path, eta):
         torch.testing.assert_close(2 * a * std**2 - g**2, variance_slope, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.equation("reverse-family")
 @pytest.mark.parametrize("path", **ALL_PATHS)
 def test_the_family_s_two_ends(path, rng):
     """eta 0 is the probability flow without noise; eta 1 is Anderson's f x - g^2 score with the forward process's own noise."""
@@ -120,3 +122,11 @@ def test_images_are_moved_pixel_by_pixel(t, rng):
     for i in range(3):
         alone = dynamics.velocity(x[i : i + 1], t if t.ndim == 0 else t[i : i + 1])
         torch.testing.assert_close(dynamics.velocity(x, t)[i : i + 1], alone)
+
+
+def test_a_negative_noise_level_and_a_score_without_noise_are_refused(rng):
+    dynamics, x = Dynamics(VP(), DATA.predict(VP())), torch.randn(3, generator=rng)
+    with pytest.raises(ValueError, match="eta: expected a number >= 0"):
+        dynamics.reverse(x, torch.tensor(0.4), -0.5)
+    with pytest.raises(ValueError, match=r"t: expected a time with noise, for a score, got sigma\(t\) = 0"):
+        dynamics.score(x, torch.tensor(0.0))

@@ -152,7 +152,7 @@ def test_an_imaginary_part_is_not_thrown_away(verdict):
 # ---- the grader as a whole
 
 
-@pytest.mark.parametrize(("id", "near"), [("00-11", "00-1"), ("0-3", "00-3"), ("005", "00-5"), ("00-4 ", "00-4")])
+@pytest.mark.parametrize(("id", "near"), [("00-11", "00-1"), ("00-3.", "00-3"), ("005", "00-5"), ("00-4 ", "00-4")])
 def test_an_unknown_exercise_is_refused_with_the_nearest(id, near):
     with pytest.raises(ValueError, match=f"exercise_id='{id}' is unknown; did you mean '{near}'"):
         check(id, None)

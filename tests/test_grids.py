@@ -1,12 +1,17 @@
 """Floor 4: the times a solver visits."""
 
+import math
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
 from oracles import ALL_PATHS
+from scipy.integrate import quad
 
-from tinyldm import VP, RectifiedFlow, grid
+from tinyldm import VP, DiscreteVP, RectifiedFlow, grid
 
-KINDS = ("t", "lam", "karras")
+KINDS = ("t", "lam", "karras", "centred", "discrete")
 
 
 @pytest.mark.parametrize("n", [1, 2, 17])
@@ -32,12 +37,39 @@ def test_each_kind_is_uniform_in_its_own_clock(path):
         torch.testing.assert_close(gaps, gaps.mean().expand(40), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.equation("karras-grid")
 def test_karras_noise_levels_are_their_equation_5():
     path, n, rho = RectifiedFlow(), 18, 7.0
     top, bottom = 0.999 / 0.001, 0.001 / 0.999  # sigma / alpha = t / (1 - t) at both ends
     i = torch.arange(n + 1, dtype=torch.float64)
     levels = (top ** (1 / rho) + i / n * (bottom ** (1 / rho) - top ** (1 / rho))) ** rho
     torch.testing.assert_close(grid(path, n, "karras"), levels / (1 + levels), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.equation("centred-grid")
+@pytest.mark.parametrize("path", **ALL_PATHS)
+def test_centred_steps_hold_equal_shares_of_their_density(path):
+    lams = path.lam(grid(path, 12, "centred")).tolist()
+    shares = [quad(lambda lam: 0.4 + 1 / math.cosh(lam + math.log(0.5)), a, b)[0] for a, b in pairwise(lams)]
+    np.testing.assert_allclose(shares, sum(shares) / 12, rtol=1e-6)
+
+
+def test_discrete_times_are_entries_of_the_table():
+    table = DiscreteVP.from_betas(steps=50)
+    entries = table.clock(grid(table, 7, "discrete"))
+    torch.testing.assert_close(entries, entries.round(), rtol=0, atol=1e-9)
+    assert entries.diff().abs().min() >= 6
+    with pytest.raises(ValueError, match="n: expected a whole number of steps from 1 to 50"):
+        grid(table, 50, "discrete")  # 51 times
+
+
+@pytest.mark.parametrize("kind", ["lam", "karras", "centred"])
+def test_without_data_at_the_noisy_end_lam_has_no_grid(kind):
+    path = DiscreteVP.from_betas(zero_terminal_snr=True)
+    with pytest.raises(ValueError, match="kind: expected 't' or 'discrete': this path has no data left at t_max"):
+        grid(path, 5, kind)
+    for works in ("t", "discrete"):
+        assert grid(path, 5, works)[0] == 1
 
 
 def test_uniform_in_lam_is_the_default():

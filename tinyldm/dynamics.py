@@ -19,8 +19,13 @@ class Dynamics:
     predict: Predict
 
     def score(self, x: Tensor, t: Tensor) -> Tensor:
-        """The gradient of log p_t at x, -eps/sigma, (B, ...). Implements :eq:`score`."""
-        return expand(-1 / self.path.at(t).sigma, x) * self.predict(x, t).eps
+        """The gradient of log p_t at x, -eps/sigma, (B, ...). Implements :eq:`score`.
+
+        Raises ``ValueError`` at a scalar time without noise, where the data may have no density.
+        """
+        sigma = self.path.at(t).sigma
+        expect(isinstance(sigma, Tensor) or sigma > 0, "t", "sigma(t) = 0", "a time with noise, for a score")
+        return expand(-1 / sigma, x) * self.predict(x, t).eps
 
     def velocity(self, x: Tensor, t: Tensor) -> Tensor:
         """dx/dt of the probability-flow ODE, alpha' x0 + sigma' eps, (B, ...). Implements :eq:`velocity`.

@@ -104,8 +104,8 @@ def unipc(
 ) -> tuple[Tensor, tuple[Past, Before]]:
     """UniPC: when the prediction at t is there, the step that led to t is taken again with it; then on to s. Order ``order`` + 1.
 
-    The corrector costs no evaluation. Where the paper's method has two places, its weights are those of ``dpmpp_2m``;
-    with more they are exact for polynomials, so that its B(h) cancels.
+    Implements :eq:`unipc`. The corrector costs no evaluation. Where the paper's method has two places, its weights are
+    those of ``dpmpp_2m``; with more they are exact for polynomials, so that its B(h) cancels.
     Source: Zhao et al., UniPC (2023), algorithms 1 and 2 with B(h) = e^h - 1. Raises ``ValueError`` for an order outside 1 ... 8.
     """
     check_order(order)

@@ -1,0 +1,154 @@
+"""Chapter 05's graders: right answers in several forms pass, each typical mistake is named, nothing gives the solution away."""
+
+import re
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+import tinyldm as tl
+from tinyldm.exercises import check, names
+
+ARGUMENTS = {
+    "05-1": "betas",
+    "05-2": "x, x0, alpha_t, sigma_t, alpha_s, sigma_s",
+    "05-3": "alpha_t, sigma_t, alpha_s, sigma_s",
+    "05-5": "predict, path, x, ts, noises",
+}
+GIVEAWAY = r"\*|/|=|sqrt|√|\(s\)|\(t\)|cumprod|rho|answer is|letter c"
+
+RHO2 = "rho2 = (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2\n"
+STD = "sigma_s * (1 - rho2).sqrt()"
+MEAN = "alpha_s * ((1 - rho2) * x0 + rho2 * x / alpha_t)"
+LOOP = """for t, s, noise in zip(ts[:-1], ts[1:], noises):
+    x0 = predict(x, t).x0
+    ratio = path.alpha(t) * path.sigma(s)
+    ratio = (ratio / (path.alpha(s) * path.sigma(t))) ** 2
+    x0_now = (1 - ratio) * x0 + ratio * x / path.alpha(t)
+    spread = path.sigma(s) * (1 - ratio).sqrt()
+    x = path.alpha(s) * x0_now + spread * noise
+return x"""
+WEIGHT = "alpha_t**2 * ((alpha_s * sigma_t / (sigma_s * alpha_t)) ** 2 - 1) / 2"
+
+
+def student(id, text):
+    """A student's function, from the text of its body or of the value that it returns."""
+    body = text if "return" in text else f"return {text}"
+    scope = {"torch": torch, "np": np, "tl": tl}
+    exec(f"def answer({ARGUMENTS[id]}):\n" + textwrap.indent(body, "    "), scope)
+    return scope["answer"]
+
+
+def stacked(mean=MEAN, std=STD):
+    return f"{RHO2}return torch.stack([{mean}, {std}])"
+
+
+def edited(*edits):
+    text = LOOP
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+BAYES = """a = alpha_t / alpha_s
+beta = sigma_t**2 - a**2 * sigma_s**2
+variance = 1 / (a**2 / beta + 1 / sigma_s**2)
+return torch.stack([variance * (a * x / beta + alpha_s * x0 / sigma_s**2), variance**0.5])"""
+RIGHT = [
+    ("05-1", "(1 - betas).cumprod(0).sqrt()"),
+    ("05-1", "torch.exp(torch.log1p(-betas).cumsum(0) / 2)"),
+    ("05-1", "(1 - betas).sqrt().cumprod(0)"),
+    ("05-1", "np.sqrt(np.cumprod(1 - betas.numpy()))"),
+    ("05-1", "a, out = 1.0, []\nfor b in betas:\n    a = a * (1 - b) ** 0.5\n    out.append(a)\nreturn torch.stack(out)"),
+    ("05-2", stacked()),
+    ("05-2", BAYES),
+    ("05-2", f"{RHO2}m, v = {MEAN}, sigma_s**2 - rho2 * sigma_s**2\nreturn torch.stack((m, v.sqrt()))"),
+    ("05-3", WEIGHT),
+    ("05-3", "(alpha_s**2 * sigma_t**2 / sigma_s**2 - alpha_t**2) / 2"),
+    ("05-3", "alpha_t**2 * torch.expm1(2 * torch.log(alpha_s * sigma_t / sigma_s / alpha_t)) / 2"),
+    ("05-5", LOOP),
+    ("05-5", edited(("for t, s, noise in zip(ts[:-1], ts[1:], noises)", "for i, noise in enumerate(noises)"),
+                    ("    x0 = predict", "    t, s = ts[i], ts[i + 1]\n    x0 = predict"))),
+]  # fmt: skip
+
+
+@pytest.fixture
+def verdict(capsys):
+    """(id, answer) -> (right or not, the message on one line)."""
+
+    def ask(id, answer):
+        capsys.readouterr()
+        right = check(id, answer)
+        return right, " ".join(capsys.readouterr().out.split())
+
+    return ask
+
+
+@pytest.mark.parametrize(("id", "text"), RIGHT)
+def test_a_right_answer_is_accepted_in_any_form(id, text, verdict):
+    right, message = verdict(id, student(id, text))
+    assert right, message
+
+
+@pytest.mark.parametrize("letter", ["c", "C", " (c) "])
+def test_the_right_letter_is_accepted(letter, verdict):
+    assert verdict("05-4", letter)[0]
+
+
+PLANTED_MEAN = ("(1 - ratio) * x0 + ratio * x", "(1 - ratio.sqrt()) * x0 + ratio.sqrt() * x")
+PLANTED_STD = ("path.sigma(s) * (1 - ratio).sqrt()", "path.sigma(s) ** 2 * (1 - ratio)")
+MISTAKES = [
+    ("05-1", "(1 - betas).cumprod(0)", "alpha-bar"),
+    ("05-1", "1 - betas", "one step only"),
+    ("05-1", "(1 - betas).sqrt()", "a single step"),
+    ("05-1", "(1 - (1 - betas).cumprod(0)).sqrt()", "noise's standard deviation"),
+    ("05-1", "torch.exp(-betas.cumsum(0) / 2)", "infinitely many"),
+    ("05-1", "(1 - betas).cumprod(0)[-1].sqrt()", "shape"),
+    ("05-1", "torch.cat([torch.ones(1), (1 - betas[:-1]).cumprod(0).sqrt()])", "shifted by one"),
+    ("05-2", stacked(std="sigma_s**2 * (1 - rho2)"), "square root is missing"),
+    ("05-2", stacked(std="(sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2).sqrt()"), "forward step adds"),
+    ("05-2", stacked(mean="alpha_s * ((1 - rho2) * x / alpha_t + rho2 * x0)"), "changed places"),
+    ("05-2", stacked(mean="(1 - rho2) * x0 + rho2 * x / alpha_t"), "not faded"),
+    ("05-2", stacked(mean="alpha_s * x0 + sigma_s / sigma_t * (x - alpha_t * x0)"), "DDIM"),
+    ("05-2", f"{RHO2}return {MEAN}", "only the mean"),
+    ("05-2", f"{RHO2}return {MEAN}, {STD}", "returned a tuple"),
+    ("05-3", WEIGHT.replace("alpha_t**2 * ", "", 1), "noise's error"),
+    ("05-3", "((alpha_s / sigma_s) ** 2 - (alpha_t / sigma_t) ** 2) / 2", "data's error"),
+    ("05-3", WEIGHT.replace("alpha_t**2", "alpha_t**-2", 1), "on its head"),
+    ("05-3", f"2 * {WEIGHT}", "half"),
+    ("05-3", f"-{WEIGHT}", "sign"),
+    ("05-5", edited(PLANTED_MEAN, PLANTED_STD), "both faults"),
+    ("05-5", edited(PLANTED_STD), "the mean is mended"),
+    ("05-5", edited(PLANTED_MEAN), "the noise is mended"),
+    ("05-5", edited((" + spread * noise", "")), "no fresh noise"),
+    ("05-5", edited(("spread = path.sigma(s)", "spread = path.sigma(t)")), "forward step's noise"),
+    ("05-5", LOOP.replace("return x", "    return x"), "inside the loop"),
+    ("05-5", edited(("path.alpha(t)\n    spread", "path.alpha(s)\n    spread")), "values are not"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("id", "text", "word"), MISTAKES)
+def test_a_typical_mistake_is_named_without_giving_the_solution_away(id, text, word, verdict):
+    right, message = verdict(id, student(id, text))
+    assert not right
+    assert re.search(word, message), message
+    assert not re.search(GIVEAWAY, message.split("not yet:")[1]), message
+
+
+@pytest.mark.parametrize("letter", ["a", "b", "d"])
+def test_a_wrong_letter_is_told_what_it_overlooks(letter, verdict):
+    right, message = verdict("05-4", letter)
+    assert not right
+    assert not re.search(GIVEAWAY, message.split("not yet:")[1]), message
+
+
+def test_every_exercise_has_a_right_answer_here():
+    assert sorted({id for id, _ in RIGHT} | {"05-4"}) == [id for id in names() if id.startswith("05-")]
+
+
+@pytest.mark.parametrize("id", [*ARGUMENTS, "05-4"])
+@pytest.mark.parametrize("answer", [None, ..., "x", 3.0, torch.zeros(2)])
+def test_what_is_no_answer_is_refused(id, answer, verdict):
+    assert not verdict(id, answer)[0]

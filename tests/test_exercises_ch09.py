@@ -1,0 +1,162 @@
+"""Chapter 09's graders: right answers in many forms pass, typical mistakes are named, nothing is given away."""
+
+import re
+import textwrap
+
+import pytest
+import torch
+
+import tinyldm as tl
+from tinyldm.exercises import check, names
+
+ARGUMENTS = {
+    "09-1": "velocity, x0, eps, t, alpha, sigma, d_alpha, d_sigma",
+    "09-2": "x, u, t",
+    "09-3": "t, pixels, base",
+    "09-5": "teacher, student, eps, t, n",
+}
+CFM = """a, s, da, ds = (up(c, x0) for c in (alpha, sigma, d_alpha, d_sigma))
+y = da * x0 + ds * eps
+return ((velocity(a * x0 + s * eps, t) - y) ** 2).flatten(1).mean(1)"""
+REFLOW = """x = eps
+for i in range(n):
+    time = torch.full((len(x),), 1 - i / n)
+    x = x - teacher(x, time) / n
+state = up(1 - t, x) * x + up(t, x) * eps
+error = student(state, t) - (eps - x)
+return (error**2).flatten(1).mean(1)"""
+GIVEAWAY = r"\*|/|=|sqrt|√|eps - x|x0 - |- t u|\+ \(1|answer is|letter c"
+
+
+def up(c, x):
+    """A coefficient a sample with the rank of x."""
+    return c.reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def student(id, text):
+    """A student's function, from the text of its body or of the value that it returns."""
+    body = text if "return" in text or "raise" in text else f"return {text}"
+    scope = {"torch": torch, "tl": tl, "up": up}
+    exec(f"def answer({ARGUMENTS[id]}):\n" + textwrap.indent(body, "    "), scope)
+    return scope["answer"]
+
+
+def edited(text, *edits):
+    """A right answer with a student's changes."""
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+@pytest.fixture
+def verdict(capsys):
+    """(id, answer) -> (right or not, the message on one line)."""
+
+    def ask(id, answer):
+        capsys.readouterr()
+        right = check(id, answer)
+        return right, " ".join(capsys.readouterr().out.split())
+
+    return ask
+
+
+STACK = "torch.stack([{}, {}])".format
+TORN = ("up(t, x) * eps", "up(t, x) * eps.roll(1, 0)"), ("(eps - x)", "(eps.roll(1, 0) - x)")
+AWAY = ("x - teacher", "x + teacher")
+
+RIGHT = [
+    ("09-1", CFM),
+    ("09-1", edited(CFM, ("(velocity", "(-velocity"), (") - y)", ") + y)"))),
+    ("09-1", edited(CFM, ("((velocity(a * x0 + s * eps, t) - y) ** 2).flatten(1).mean(1)",
+     "torch.nn.functional.mse_loss(velocity(a * x0 + s * eps, t), y, reduction='none').flatten(1).mean(1)"))),
+    ("09-1", edited(CFM, (", t) - y)", ", t).double() - y.double())"))),
+    ("09-2", STACK("x - t * u", "x + (1 - t) * u")),
+    ("09-2", STACK("x - t * u", "x - t * u + u")),
+    ("09-2", "x0 = x.double() - t * u\nreturn torch.stack((x0, u + x0))"),
+    ("09-2", "e = x + (1 - t) * u\nreturn torch.cat([(e - u)[None], e[None]])"),
+    ("09-3", "k = (pixels / base) ** 0.5\nreturn k * t / (1 + (k - 1) * t)"),
+    ("09-3", "tl.times.shift_times(t, (pixels / base) ** 0.5)"),
+    ("09-3", "k = (pixels / base) ** 0.5\nr = k * t / (1 - t)\nreturn r / (1 + r)"),
+    ("09-3", "k = torch.tensor(pixels / base).sqrt()\nreturn torch.sigmoid(torch.logit(t) + k.log())"),
+    ("09-5", REFLOW),
+    ("09-5", edited(REFLOW, ("torch.full((len(x),), 1 - i / n)", "torch.ones(len(x)) * (n - i) / n"))),
+    ("09-5", edited(REFLOW, ("range(n)", "range(n, 0, -1)"), ("1 - i / n", "i / n"))),
+    ("09-5", edited(REFLOW, ("up(1 - t, x) * x + up(t, x) * eps", "torch.lerp(x, eps, up(t, x))"))),
+]  # fmt: skip
+
+# (exercise, what the student wrote, a word that the message must have, words that would mislead)
+MISTAKES = [
+    ("09-1", edited(CFM, ("da * x0 + ds * eps", "eps - x0")), "straight path only", "root"),
+    ("09-1", edited(CFM, ("da * x0 + ds * eps", "x0 - eps")), "noise to data", "root"),
+    ("09-1", edited(CFM, ("da * x0 + ds * eps", "eps")), "noise prediction", "root"),
+    ("09-1", edited(CFM, ("da * x0 + ds * eps", "a * eps - s * x0")), "angle", "root"),
+    ("09-1", edited(CFM, ("da * x0 + ds * eps", "ds * x0 + da * eps")), "changed places", "root"),
+    ("09-1", edited(CFM, ("da * x0 + ds * eps", "ds * eps - da * x0")), "negative already", "root"),
+    ("09-1", edited(CFM, (", t) - y", ", t) + y")), "sign of the target", "root"),
+    ("09-1", edited(CFM, ("a * x0 + s * eps, t", "x0, t")), "clean data", "sign"),
+    ("09-1", edited(CFM, ("a * x0 + s * eps, t", "s * x0 + a * eps, t")), "in the state", "sign"),
+    ("09-1", edited(CFM, ("mean(1)", "sum(1)")), "summed", "sign"),
+    ("09-1", edited(CFM, ("mean(1)", "mean(1).sqrt()")), "root too many", "sign"),
+    ("09-1", edited(CFM, (".flatten(1).mean(1)", ".mean()")), "whole batch", "sign"),
+    ("09-2", STACK("x + t * u", "x - (1 - t) * u"), "sign.*flipped in both", "places"),
+    ("09-2", STACK("x + (1 - t) * u", "x - t * u"), "changed places", "sign"),
+    ("09-2", STACK("x - (1 - t) * u", "x + t * u"), "distances", "sign"),
+    ("09-2", STACK("x - t * u", "x - (1 - t) * u"), "data is right.*sign", "places"),
+    ("09-2", STACK("x - t * u", "(x - (1 - t) * (x - t * u)) / t.clamp(min=1)"), "shape is right|right for some", "root"),
+    ("09-2", STACK("(x - t * (x + (1 - t) * u)) / (1 - t)", "x + (1 - t) * u"), "NaN or infinity", "sign"),
+    ("09-2", "x - t * u", "data alone", "sign"),
+    ("09-2", STACK("x - t * u", "u"), "less the data", "sign"),
+    ("09-3", "k = pixels / base\nreturn k * t / (1 + (k - 1) * t)", "square root is missing", "sign"),
+    ("09-3", "k = (base / pixels) ** 0.5\nreturn k * t / (1 + (k - 1) * t)", "on its head", "root is"),
+    ("09-3", "k = (pixels / base) ** 0.5\nreturn k * t", "not the time itself", "sign"),
+    ("09-3", "k = (pixels / base) ** 0.5\nreturn k * t / (1 + k * t)", "piece is missing", "sign"),
+    ("09-3", "k = (pixels / base) ** 0.5\nreturn k * t / (1 + (1 - k) * t)", "sign in the denominator", "root"),
+    ("09-3", "k = (pixels / base) ** 0.5\nreturn k * t / (1 - t)", "solve it", "sign"),
+    ("09-3", "k = (pixels / base) ** 0.5\nreturn t / (k + (1 - k) * t)", "on its head|clock", "square"),
+    ("09-5", edited(REFLOW, *TORN, AWAY), "both faults", "mean"),
+    ("09-5", edited(REFLOW, *TORN), "teacher is mended", "wrong way"),
+    ("09-5", edited(REFLOW, AWAY), "pairs are mended", "torn"),
+    ("09-5", edited(REFLOW, AWAY, ("1 - i / n", "i / n")), "times rise", "torn"),
+    ("09-5", edited(REFLOW, ("1 - i / n", "i / n")), "clock runs against", "torn"),
+    ("09-5", edited(REFLOW, ("1 - i / n", "1 - (i + 1) / n")), "at its start", "torn"),
+    ("09-5", edited(REFLOW, ("up(1 - t, x) * x + up(t, x) * eps", "up(t, x) * x + up(1 - t, x) * eps")), "near the data", "torn"),
+    ("09-5", edited(REFLOW, ("(eps - x)", "(x - eps)")), "target is flipped", "torn"),
+    ("09-5", edited(REFLOW, ("mean(1)", "sum(1)")), "summed", "torn"),
+    ("09-5", edited(REFLOW, ("* eps\n", "* torch.randn_like(eps)\n")), "random", "sign"),
+    ("09-4", "a", "what reflow keeps", "partners"),
+    ("09-4", "b", "another one", "partners"),
+    ("09-4", "d", "joined to what", "partners"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("id", "text"), RIGHT)
+def test_a_right_answer_is_accepted_in_any_form(id, text, verdict):
+    right, message = verdict(id, student(id, text))
+    assert right, message
+
+
+@pytest.mark.parametrize("letter", ["c", "C", " (c) "])
+def test_the_right_letter_is_accepted(letter, verdict):
+    assert verdict("09-4", letter)[0]
+
+
+@pytest.mark.parametrize(("id", "given", "word", "misleading"), MISTAKES)
+def test_a_typical_mistake_is_named_without_giving_the_solution_away(id, given, word, misleading, verdict):
+    right, message = verdict(id, given if id == "09-4" else student(id, given))
+    assert not right
+    assert re.search(word, message), message
+    assert not re.search(misleading, message), message
+    assert not re.search(GIVEAWAY, message.replace("not yet:", "")), message
+
+
+@pytest.mark.parametrize("id", [*ARGUMENTS, "09-4"])
+@pytest.mark.parametrize("answer", [None, ..., 3.0, torch.zeros(2)])
+def test_what_is_no_answer_is_refused(id, answer, verdict):
+    right, message = verdict(id, answer)
+    assert not right
+    assert re.search("no answer yet|asked for|one of the letters", message)
+
+
+def test_every_exercise_of_the_chapter_is_covered():
+    assert sorted([*ARGUMENTS, "09-4"]) == [id for id in names() if id.startswith("09-")]
