@@ -105,6 +105,14 @@ def test_the_same_seed_trains_the_same_network(points):
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_the_seed_also_decides_batches_times_and_noise(monkeypatch, points):
+    seeds = []
+    monkeypatch.setattr(studies, "fit", lambda *_, generator, **__: seeds.append(generator.initial_seed()))
+    for seed in (0, 9):
+        studies.points_denoiser(VP(), "v", points, steps=1, seed=seed)
+    assert seeds == [0, 9]
+
+
 def test_the_scale_decides_how_long(monkeypatch, points):
     monkeypatch.setenv("TINYLDM_SCALE", "ci")
     monkeypatch.setitem(studies.POINTS, "ci", 7)

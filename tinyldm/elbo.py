@@ -41,7 +41,7 @@ def discrete_bound(dynamics: Dynamics, x0: Tensor, ts: Tensor, generator: torch.
     """The bound of the chain that jumps from each of the times ts to the next with ``ddpm``'s Gaussians; one noise a term.
 
     x0: (B, ...). ts: (n,) falling times. p(x_T) = N(0, sigma_T^2), p(x0 | x_1) = N(x0_hat, (sigma_1 / alpha_1)^2).
-    Raises ``ValueError`` for times that do not fall. Implements :eq:`discrete-elbo`.
+    Raises ``ValueError`` for times that do not fall or begin where no data is left. Implements :eq:`discrete-elbo`.
     Source: Ho et al. (2020), equation 5; Kingma et al. (2021), appendix E.
     """
     path = dynamics.path
@@ -49,9 +49,10 @@ def discrete_bound(dynamics: Dynamics, x0: Tensor, ts: Tensor, generator: torch.
     expect(
         ts.ndim == 1 and len(ts) >= 2 and bool((ts[1:] < ts[:-1]).all()), "ts", ts.tolist(), "two or more falling times"
     )
+    weights = elbo_weights(path, ts)
+    expect(bool(weights.isfinite().all()), "ts", f"{ts[0]:g}", "a first time at which some data is left")
     terms = [
-        weight * _noise_error(dynamics, x0, t, generator)
-        for t, weight in zip(ts[:-1], elbo_weights(path, ts).tolist(), strict=True)
+        weight * _noise_error(dynamics, x0, t, generator) for t, weight in zip(ts[:-1], weights.tolist(), strict=True)
     ]
     return Bound(_prior(path, x0, ts[0]), torch.stack(terms), _reconstruction(dynamics, x0, ts[-1], generator))
 

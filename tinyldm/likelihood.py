@@ -82,16 +82,17 @@ def log_likelihood(
 
 
 def _terminal(dynamics: Dynamics, x: Tensor, probes: Tensor | None) -> Tensor:
-    """log density at t_max, (B,): the Gaussian N(m, V) with m = alpha x0(0), score -V^-1 (x - m) and tr V^-1 = -div score.
+    """log density at t_max, (B,): the Gaussian N(m, V) whose score, -V^-1 (x - m), is the model's, and tr V^-1 = -div score.
 
-    V is close to sigma^2, so log det V = D log sigma^2 + D - sigma^2 tr V^-1 up to the square of the small difference.
+    (x - m)^T V^-1 (x - m) = m . score(0) - (score(x) + score(0)) . x. V is close to sigma^2, so that m = sigma^2 score(0) and
+    log det V = D log sigma^2 + D - sigma^2 tr V^-1, both up to the square of the small difference.
     """
     t = torch.tensor(dynamics.path.t_max, dtype=torch.float64)
     moment, entries = dynamics.path.at(t), x[0].numel()
     score, spread = divergence(lambda x: dynamics.score(x, t), x, probes)
     with torch.no_grad():
-        away = x - moment.alpha * dynamics.predict(torch.zeros_like(x), t).x0
-    square = -(score * away).reshape(len(x), -1).sum(1)
+        origin = dynamics.score(torch.zeros_like(x), t)
+    square = (moment.sigma**2 * origin**2 - (score + origin) * x).reshape(len(x), -1).sum(1)
     logdet = entries * math.log(moment.sigma**2) + entries + moment.sigma**2 * spread
     return -(square + logdet + entries * math.log(2 * math.pi)) / 2
 

@@ -23,7 +23,7 @@ def points_denoiser(
     """A ``PointNet`` trained on points (N, D), and its loss history. steps: None for what the scale allows."""
     config = PointNetConfig(dims=points.shape[1])
     data = InMemory({"latent": points.float()})
-    budget = Budget(steps or POINTS[scale()], 256, 2e-3)
+    budget = Budget(POINTS[scale()] if steps is None else steps, 256, 2e-3)
     return _trained(config, path, row, data, budget, seed, progress)
 
 
@@ -32,7 +32,7 @@ def latents_denoiser(
 ) -> tuple[Denoiser, Tensor]:
     """A U-Net of chapter 00's size trained on latents "latent" (N, c, h, w) and "label" (N,), and its loss history."""
     config = UNetConfig(in_channels=data.tensors["latent"].shape[1], channels=(32, 64))
-    budget = Budget(steps or LATENTS[scale()], 64, 2e-3)
+    budget = Budget(LATENTS[scale()] if steps is None else steps, 64, 2e-3)
     return _trained(config, path, row, data, budget, seed, progress)
 
 

@@ -11,13 +11,18 @@ def _spread(path: Path, u: Tensor) -> Tensor:
     return (path.t_min + u * (path.t_max - path.t_min)).clamp(path.t_min, path.t_max)
 
 
+def _slices(n: int, generator: torch.Generator | None) -> Tensor:
+    """n numbers in [0, 1), one uniform in each of n equal slices, shuffled."""
+    expect(isinstance(n, int) and n >= 1, "n", n, "a whole number >= 1")
+    return (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) / n
+
+
 def stratified_times(path: Path, n: int, generator: torch.Generator | None = None) -> Tensor:
     """n times in [t_min, t_max], (n,), one uniform in each of n equal slices, shuffled: less variance than n free draws.
 
     Source: Kingma et al. (2021), appendix I.1, whose low-discrepancy sampler is this idea with one shared offset.
     """
-    slices = torch.randperm(n, generator=generator)
-    return _spread(path, (slices + torch.rand(n, generator=generator)) / n)
+    return _spread(path, _slices(n, generator))
 
 
 def antithetic_times(path: Path, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -25,7 +30,7 @@ def antithetic_times(path: Path, n: int, generator: torch.Generator | None = Non
 
     Source: Ho et al.'s released sampler of pairs t, T - t - 1. Raises ``ValueError`` for an odd n.
     """
-    expect(n % 2 == 0, "n", n, "an even number: times come in pairs")
+    expect(isinstance(n, int) and n >= 2 and n % 2 == 0, "n", n, "an even number >= 2: times come in pairs")
     u = torch.rand(n // 2, generator=generator)
     return _spread(path, torch.cat([u, 1 - u]))
 
@@ -40,7 +45,7 @@ def importance_times(path: Path, n: int, generator: torch.Generator | None = Non
     """
     ends = path.lam(torch.tensor([path.t_max, path.t_min], dtype=torch.float64))
     expect(bool(ends.isfinite().all()), "path", "no data left at t_max", "a finite lam at both ends")
-    u = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) / n
+    u = _slices(n, generator)
     t = path.t_of_lam(ends[0] + u.double() * (ends[1] - ends[0]))
     slope = path.d_alpha(t) / path.alpha(t) - path.d_sigma(t) / path.sigma(t)  # lam', negative
     return t.float(), ((ends[1] - ends[0]) / -slope).float()
@@ -53,6 +58,7 @@ def logit_normal_times(
 
     Source: Esser et al., Scaling Rectified Flow Transformers (2024), section 3.1. Raises ``ValueError`` for std <= 0.
     """
+    expect(isinstance(n, int) and n >= 1, "n", n, "a whole number >= 1")
     expect(std > 0, "std", std, "a number > 0")
     t = torch.sigmoid(mean + std * torch.randn(n, generator=generator))
     return t.clamp(path.t_min, path.t_max)
@@ -68,4 +74,4 @@ def shift_times(t: Tensor, shift: float) -> Tensor:
     """
     expect(shift > 0, "shift", shift, "a number > 0")
     in_range("t", t, 0.0, 1.0)
-    return shift * t / (1 + (shift - 1) * t)
+    return shift * t / (1 - t + shift * t)

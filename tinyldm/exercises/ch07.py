@@ -274,35 +274,12 @@ def grade_sampler(answer: Any) -> None:
     )  # fmt: skip
 
 
-for _exercise in (
-    Exercise(
-        "07-1",
-        "One step back, at any noise level",
-        2,
-        grade_reverse_step,
-        "it is the library's step for every noise level, the one without noise included.",
-    ),
+_ALL = (
+    Exercise("07-1", "One step back, at any noise level", 2, grade_reverse_step, "it is the library's step for every noise level, the one without noise included."),
     Exercise("07-2", "Tweedie's formula, on any path", 2, grade_tweedie, "who knows the score can denoise."),
-    Exercise(
-        "07-3",
-        "Who is independent of whom?",
-        1,
-        grade_pairs,
-        "noise is independent of where its own step starts, and the step back starts at the later time.",
-    ),
-    Exercise(
-        "07-4",
-        "What the bound asks of a data prediction",
-        2,
-        grade_bound_factor,
-        "it is minus the slope of the signal-to-noise ratio.",
-    ),
-    Exercise(
-        "07-5",
-        "A reverse sampler with two faults",
-        3,
-        grade_sampler,
-        "it agrees with the library's steps for the same noises.",
-    ),
-):
+    Exercise("07-3", "Who is independent of whom?", 1, grade_pairs, "noise is independent of where its own step starts, and the step back starts at the later time."),
+    Exercise("07-4", "What the bound asks of a data prediction", 2, grade_bound_factor, "it is minus the slope of the signal-to-noise ratio."),
+    Exercise("07-5", "A reverse sampler with two faults", 3, grade_sampler, "it agrees with the library's steps for the same noises."),
+)  # fmt: skip
+for _exercise in _ALL:
     register(_exercise)

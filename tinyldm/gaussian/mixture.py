@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..errors import expect
+from ..errors import expect, in_range
 from ..path import Path
 from ..prediction import Predict, Prediction
 from ..runtime import normal
@@ -61,7 +61,6 @@ class GaussianMixture:
 
     def log_prob(self, x: Tensor, path: Path | None = None, t: Tensor | None = None) -> Tensor:
         """log density at x in nats, (B,): of the data, or of x_t when a path and a time are given. Implements :eq:`mixture`."""
-        expect((path is None) == (t is None), "path, t", "one without the other", "both or neither")
         return _View(self, x, path, t).logs.logsumexp(1).to(x.dtype)
 
     def score(self, x: Tensor, path: Path, t: Tensor) -> Tensor:
@@ -93,7 +92,14 @@ class _View:
         d = mixture.means.shape[1]
         flat = x.reshape(len(x), -1).double()
         expect(flat.shape[1] == d, "x", f"{flat.shape[1]} entries a sample", f"{d}, the mixture's dimension")
-        moment = None if path is None or t is None else path.at(torch.as_tensor(t))
+        expect((path is None) == (t is None), "path, t", "one without the other", "both or neither")
+        moment = None
+        if path is not None and t is not None:
+            t = torch.as_tensor(t)
+            in_range("t", t, 0.0, 1.0)
+            fits = t.ndim == 0 or t.shape == (len(x),)
+            expect(fits, "t", f"shape {tuple(t.shape)}", f"shape () or ({len(x)},), one time a point")
+            moment = path.at(t)
         factors = (1.0, 0.0) if moment is None else (moment.alpha, moment.sigma)
         self.alpha, self.sigma = (torch.as_tensor(c, dtype=torch.float64).to(flat).reshape(-1, 1) for c in factors)
         alpha, sigma = self.alpha[..., None], self.sigma[..., None]  # (1 or B, 1, 1)

@@ -23,7 +23,7 @@ class PointNetConfig(Config):
 
     def __post_init__(self) -> None:
         expect(self.dims >= 1, "dims", self.dims, "at least 1")
-        expect(self.width >= 2 and self.width % 2 == 0, "width", self.width, "an even number >= 2")
+        expect(self.width >= 4 and self.width % 2 == 0, "width", self.width, "an even number >= 4")
         expect(self.blocks >= 1, "blocks", self.blocks, "at least 1")
         expect(self.classes >= 0, "classes", self.classes, "0 (no labels) or more")
 

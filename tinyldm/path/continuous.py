@@ -111,8 +111,8 @@ class CosineVP(Path):
 
     def alpha(self, t: Tensor) -> Tensor:
         """cos(start + turned) / cos(start). Implements :eq:`cosine-path`."""
-        turned, start = self._angles(t)
-        return torch.sin((math.pi / 2 - start) - turned) / math.cos(start)
+        _, start = self._angles(t)
+        return torch.sin((math.pi / 2 - start) * (1 - t)) / math.cos(start)
 
     def sigma(self, t: Tensor) -> Tensor:
         """sqrt(1 - alpha^2) as sqrt(sin(turned) sin(2 start + turned)) / cos(start): no cancellation for small t."""

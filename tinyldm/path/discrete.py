@@ -94,11 +94,11 @@ class DiscreteVP(Path):
         return len(self.alphas_cumprod)
 
     def _cubic(self, pieces: Tensor, t: Tensor) -> Tensor:
-        pieces = pieces.to(t)
-        piece = (t.detach() * self.steps).long().clamp(0, self.steps - 1)
-        u = t - piece.to(t) / self.steps
-        a, b, c, d = pieces[:, piece]
-        return d + u * (c + u * (b + u * a))
+        time = (t.cpu() if t.device.type == "mps" else t).double()  # MPS has no float64
+        piece = (time.detach() * self.steps).long().clamp(0, self.steps - 1)
+        u = time - piece.double() / self.steps
+        a, b, c, d = pieces.to(time.device)[:, piece]
+        return (d + u * (c + u * (b + u * a))).to(t)
 
     def alpha(self, t: Tensor) -> Tensor:
         return self._cubic(self._alpha, t)  # type: ignore[attr-defined]

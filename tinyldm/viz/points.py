@@ -23,9 +23,9 @@ def density(
     ax: Axes, mixture: GaussianMixture, path: Path | None = None, t: Tensor | None = None, span: float = 1.8
 ) -> Axes:
     """The exact density of the data, or of x_t, in shades of gray: dark is dense."""
-    side = torch.linspace(-span, span, 160, dtype=torch.float64)
+    side = (torch.arange(160, dtype=torch.float64) + 0.5) * (2 * span / 160) - span  # the pixels' centres
     places = torch.stack(torch.meshgrid(side, side, indexing="xy"), dim=-1).reshape(-1, 2)
-    values = mixture.log_prob(places, path, t).exp().reshape(160, 160)
+    values = mixture.log_prob(places, path, t).exp().reshape(160, 160).numpy()
     ax.imshow(values, origin="lower", extent=(-span, span, -span, span), cmap="Greys", alpha=0.6)
     ax.set(xlim=(-span, span), ylim=(-span, span), aspect="equal", xticks=[], yticks=[])
     ax.grid(False)
