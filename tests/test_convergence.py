@@ -266,3 +266,33 @@ def test_zero_terminal_snr_is_sampled_with_v_and_refused_with_eps():
     for row in ("eps", "score"):
         with pytest.raises(ValueError, match=rf"row='{row}': at t=\[1.0\] the output does not determine"):
             sample(Dynamics(path, network(row, path, predict)), x, ts, ddim)
+
+
+@pytest.mark.parametrize("step", [euler, ddim, exp_ab, unipc, exp_abm, dpmpp_2m], ids=lambda s: s.__name__)
+def test_a_state_that_is_changed_between_steps_is_taken_as_it_is(step):
+    """Inpainting, a corrector, a nudge: also the methods that take their last step again must start from what they are given."""
+    path, ts = PATHS["VP"], times(PATHS["VP"], -2.0, 2.0, 40, "lam")
+    dynamics, x = Dynamics(path, DATA["Gaussian"].predict(path)), noise(path, -2.0)
+
+    def nudged(dynamics, x, t, s, memory=None):
+        x, memory = step(dynamics, x, t, s, memory)
+        return x + 0.1, memory
+
+    shift = sample(dynamics, x, ts, nudged, denoise=False) - sample(dynamics, x, ts, step, denoise=False)
+    exact = sum((STD(path, ts[-1]) / STD(path, s)) * 0.1 for s in ts[1:])  # the Gaussian's flow scales differences
+    torch.testing.assert_close(shift, exact.expand_as(shift), rtol=0.15, atol=0)
+
+
+def STD(path, t):  # noqa: N802
+    return torch.sqrt((0.6 * path.alpha(t)) ** 2 + path.sigma(t) ** 2)
+
+
+@pytest.mark.parametrize("step", [ddim, exp_ab, unipc, exp_abm, dpmpp_2m], ids=lambda s: s.__name__)
+def test_the_way_back_may_end_where_no_data_is_left(step):
+    path = PATHS["RectifiedFlow"]
+    dynamics = Dynamics(path, network("flow", path, DATA["mixture"].predict(path)))
+    x = DATA["mixture"].sample(8, seeded(2))
+    ts = torch.cat([torch.ones(1, dtype=torch.float64), torch.linspace(0.97, 0.001, 60, dtype=torch.float64)])
+    there = invert(dynamics, x, ts, step)
+    assert there.isfinite().all()
+    assert float((sample(dynamics, there, ts, step, denoise=False) - x).abs().max()) < 0.2

@@ -38,7 +38,7 @@ def added():
     return loaded("import tinyldm") - loaded("import torch")
 
 
-def test_import_loads_no_third_party_package_but_safetensors(added):
+def test_import_loads_no_third_party_package_but_numpy_and_safetensors(added):
     foreign = {name.split(".")[0] for name in added} - set(sys.stdlib_module_names)
     assert foreign == {"tinyldm", "safetensors"}
 

@@ -17,7 +17,10 @@ from tinyldm import (
     Prediction,
     RectifiedFlow,
     SubVP,
+    grid,
     log_likelihood,
+    rk45,
+    sample,
     seeded,
 )
 from tinyldm.likelihood import bits_per_dimension, divergence
@@ -226,3 +229,22 @@ def test_bits_average_over_entries(rng):
     for options, said in (((0, 1.0), "entries"), ((3, 0.0), "width"), ((3, -1.0), "width"), ((3, math.nan), "width")):
         with pytest.raises(ValueError, match=f"{said}: expected"):
             bits_per_dimension(parts.sum(1), *options)
+
+
+def test_a_prediction_that_detaches_is_refused_and_inference_mode_is_not():
+    """Autograd would see no change of volume: the result would be wrong by nats, without a word."""
+    mixture = GaussianMixture(torch.ones(1), torch.zeros(1, 2), stds=torch.tensor([0.7]))
+    predict, x = mixture.predict(VP()), torch.tensor([[0.3, -0.4]], dtype=torch.float64)
+    with pytest.raises(ValueError, match="predict: expected a function that autograd can follow"):
+        log_likelihood(Dynamics(VP(), torch.no_grad()(predict)), x)
+    with torch.inference_mode():
+        inside = log_likelihood(Dynamics(VP(), predict), x)
+    assert inside.item() == pytest.approx(mixture.log_prob(x).item(), abs=1e-4)
+
+
+def test_a_prediction_that_is_not_finite_stops_at_once():
+    dynamics = Dynamics(VP(), lambda x, t: Prediction(x * math.nan, x * math.nan))
+    with pytest.raises(FloatingPointError, match="not finite at t="):
+        sample(dynamics, torch.ones(2, 2), grid(VP(), 3), rk45())
+    with pytest.raises((FloatingPointError, ValueError)):
+        log_likelihood(dynamics, torch.ones(2, 2))

@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from oracles import scalar, times
+from oracles import GaussianData, scalar, times
 
 from tinyldm import (
     VE,
@@ -15,14 +15,17 @@ from tinyldm import (
     CosineVP,
     Denoiser,
     DiscreteVP,
+    Dynamics,
     LatentDiffusion,
+    Path,
     RectifiedFlow,
     SubVP,
+    ddim,
     resolve,
+    sample,
     seeded,
 )
 from tinyldm.path import PATHS as CLASSES
-from tinyldm.path import base
 
 SD = partial(DiscreteVP.from_betas, "scaled_linear", 0.00085, 0.012)
 ZERO = SD(zero_terminal_snr=True)
@@ -223,8 +226,7 @@ def test_paths_and_tables_do_not_remember_each_other_s_moments(rng):
                 torch.testing.assert_close(resolve("v", path, x, t, y).x0, (a * x - b * y) / (a**2 + b**2), **CLOSE)
 
 
-def test_remembering_is_bounded_and_spares_the_formulas(monkeypatch):
-    monkeypatch.setattr(base, "REMEMBERED", 6)
+def test_what_is_remembered_is_worked_out_once_for_all_times_and_forgotten_at_the_end():
     calls = []
 
     class Counted(VE):
@@ -232,16 +234,36 @@ def test_remembering_is_bounded_and_spares_the_formulas(monkeypatch):
             calls.append(t)
             return super().sigma(t)
 
-    path = Counted()
-    for first in (0.1, 0.3, 0.5):
-        ts = torch.linspace(first, first + 0.1, 4, dtype=torch.float64)
-        path.remember(ts)
-        before = len(calls)
-        path.remember(ts)
-        assert [path.at(t).sigma for t in ts] == pytest.approx((0.01 * 5000**ts).tolist(), rel=1e-12)
-        assert len(calls) == before
-    assert path.at(scalar(0.1)).sigma == pytest.approx(0.01 * 5000**0.1)  # forgotten, so worked out again
-    assert len(calls) == before + 1
+    path, ts = Counted(), torch.linspace(0.1, 0.9, 4, dtype=torch.float64)
+    path.remember(ts)
+    assert [path.at(t).sigma for t in ts] == pytest.approx((0.01 * 5000**ts).tolist(), rel=1e-12)
+    assert len(calls) == 1
+    path.forget()
+    assert path.at(scalar(0.1)).sigma == pytest.approx(0.01 * 5000**0.1)
+    assert len(calls) == 2
+
+
+def test_a_path_whose_numbers_change_is_asked_anew(rng):
+    class Mine(Path):
+        def __init__(self, k):
+            self.k = k
+
+        def alpha(self, t):
+            return torch.exp(-self.k * t)
+
+        def sigma(self, t):
+            return torch.sqrt(-torch.expm1(-2 * self.k * t))
+
+    def run(path):
+        dynamics = Dynamics(path, GaussianData().predict(path))
+        return sample(dynamics, x, torch.linspace(0.9, 0.1, 5), ddim)
+
+    x, mine = torch.randn(4, dtype=torch.float64, generator=rng), Mine(2.0)
+    first = run(mine)
+    mine.__dict__["k"] = 5.0
+    assert not torch.equal(run(mine), first)
+    assert torch.equal(run(mine), run(Mine(5.0)))
+    assert Mine(1.0) != Mine(3.0)
 
 
 # ---- what is refused, what is stored

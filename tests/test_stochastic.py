@@ -8,7 +8,21 @@ import pytest
 import torch
 from oracles import GaussianData, scalar, times
 
-from tinyldm import VE, VP, Dynamics, ddim, euler, euler_maruyama, langevin, predictor_corrector, sample, seeded
+from tinyldm import (
+    VE,
+    VP,
+    Dynamics,
+    ddim,
+    ddpm,
+    euler,
+    euler_maruyama,
+    grid,
+    invert,
+    langevin,
+    predictor_corrector,
+    sample,
+    seeded,
+)
 
 DATA = GaussianData(mean=0.7, std=0.6)
 
@@ -126,3 +140,18 @@ def test_langevin_repairs_samples_that_come_from_too_few_steps(rng):
     plain = sample(dynamics, x, ts, ddim, denoise=False)
     mended = sample(dynamics, x, ts, predictor_corrector(ddim, correct, 20), denoise=False)
     assert abs(mended.std().item() - std) < 0.5 * abs(plain.std().item() - std)
+
+
+@pytest.mark.parametrize("step", [ddpm, partial(ddim, eta=1.0), euler_maruyama], ids=["ddpm", "ddim(eta=1)", "sde"])
+def test_steps_with_noise_go_towards_data_only(step):
+    dynamics = Dynamics(VP(), DATA.predict(VP()))
+    with pytest.raises(ValueError, match="s: expected an earlier time"):
+        invert(dynamics, torch.zeros(3), grid(VP(), 4), partial(step, generator=seeded(0)))
+
+
+@pytest.mark.parametrize("eta", [-1.0, math.nan, 5.0])
+def test_noise_levels_that_cannot_be_are_refused(eta):
+    with pytest.raises(ValueError, match="eta: expected"):
+        ddim(Dynamics(VP(), DATA.predict(VP())), torch.zeros(3), scalar(0.9), scalar(0.8), eta=eta)
+    with pytest.raises(ValueError, match="snr: expected a number > 0"):
+        langevin(Dynamics(VP(), DATA.predict(VP())), torch.zeros(3), scalar(0.9), scalar(0.8), snr=-0.1)

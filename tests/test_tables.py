@@ -137,3 +137,14 @@ def test_a_table_may_come_as_a_list_or_in_single_precision():
         path = DiscreteVP(given)
         assert path.alphas_cumprod.dtype == torch.float64
         torch.testing.assert_close(path.alpha(t), DiscreteVP(torch.tensor(values).double()).alpha(t), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["linear", "scaled_linear", "cosine"])
+@pytest.mark.parametrize("steps", [2, 3, 7, 10, 50, 100, 129, 1001])
+def test_a_zero_terminal_table_ends_at_exactly_zero(kind, steps):
+    path = DiscreteVP.from_betas(kind, steps=steps, zero_terminal_snr=True)
+    for dtype in (torch.float32, torch.float64):
+        assert path.alpha(torch.ones((), dtype=dtype)) == 0
+    t = torch.linspace(0, 1, 2000, dtype=torch.float64)[1:]
+    assert (path.alpha(t).diff() < 0).all()
+    assert (path.g2(t[:-1]) >= 0).all()

@@ -42,7 +42,6 @@ SUBMODULES = (
     "elbo",
     "exercises",
     "flow",
-    "likelihood",
     "losses",
     "metrics",
     "nn",

@@ -30,7 +30,7 @@ class Denoiser:
 
     def output(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         """The network's raw output y, (B, ...). t: () or (B,)."""
-        clock = self.path.clock(t).to(x.device, x.dtype).expand(len(x))
+        clock = self.path.clock(t).to(x.device, torch.promote_types(x.dtype, torch.float32)).expand(len(x))
         return self.net(self.path.network_input(x, t), clock, cond or Condition())
 
     def __call__(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Prediction:

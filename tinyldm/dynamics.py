@@ -1,5 +1,6 @@
 """Floor 3. A path and a prediction make the reverse process: its score, its ODE, its family of SDEs."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -31,8 +32,12 @@ class Dynamics:
         """dx/dt of the probability-flow ODE, alpha' x0 + sigma' eps, (B, ...). Implements :eq:`velocity`.
 
         Source: Song et al. (2021), section 4.3; Lipman et al. (2023), theorem 1.
+        Raises ``ValueError`` at a scalar time at which sigma has no finite slope, t = 0 on most paths.
         """
-        p, moment = self.predict(x, t), self.path.at(t)
+        moment = self.path.at(t)
+        finite = isinstance(moment.d_sigma, Tensor) or math.isfinite(moment.d_sigma)
+        expect(finite, "t", "sigma'(t) infinite", "a time at which sigma has a slope")
+        p = self.predict(x, t)
         return mix(moment.d_alpha, p.x0, moment.d_sigma, p.eps)
 
     def reverse(self, x: Tensor, t: Tensor, eta: float) -> tuple[Tensor, Tensor]:
@@ -44,6 +49,11 @@ class Dynamics:
         (2023), equation 4. Raises ``ValueError`` for a negative eta.
         """
         expect(eta >= 0, "eta", eta, "a number >= 0 (0 = the ODE, 1 = Anderson's reverse SDE)")
+        t = torch.as_tensor(t)
+        moment = self.path.at(t)
+        expect(
+            isinstance(moment.alpha, Tensor) or moment.alpha > 0, "t", "alpha(t) = 0", "a time at which data is left"
+        )
         f, g2 = self.path.f(t), self.path.g2(t)
         drift = mix(f, x, -(1 + eta**2) / 2 * g2, self.score(x, t))
         return drift, torch.as_tensor(expand(eta * torch.sqrt(g2), x)).to(x).expand_as(x)

@@ -10,6 +10,7 @@ from .dynamics import Dynamics
 from .errors import expect
 from .path import Path
 from .runtime import normal
+from .shapes import rows
 from .times import importance_times
 
 
@@ -95,4 +96,4 @@ def _reconstruction(dynamics: Dynamics, x0: Tensor, t: Tensor, generator: torch.
 
 
 def _square(x: Tensor) -> Tensor:
-    return (x**2).reshape(len(x), -1).sum(1)
+    return rows(x**2).sum(1)

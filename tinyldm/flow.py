@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 
 from .dynamics import Dynamics
+from .errors import in_range
 from .path import Path
 from .prediction import Predict, Prediction
-from .shapes import expand
+from .shapes import expand, rows
 from .solvers import Solver, Step, sample
 
 
@@ -21,6 +22,7 @@ def on_path(predict: Predict, trained: Path, other: Path) -> Predict:
 
     def predict_on_other(x: Tensor, t: Tensor) -> Prediction:
         t = torch.as_tensor(t).double()
+        in_range("t", t, 0.0, 1.0)
         own = trained.t_of_lam(other.lam(t).clamp(low, high))
         size = torch.sqrt(trained.alpha(own) ** 2 + trained.sigma(own) ** 2)
         given = torch.sqrt(other.alpha(t) ** 2 + other.sigma(t) ** 2)
@@ -50,7 +52,5 @@ def straightness(dynamics: Dynamics, x: Tensor, ts: Tensor, solver: Solver | Ste
     sample(dynamics, x, ts, solver, denoise=False, callback=lambda i, s, x: states.append(x))
     chord = (states[-1] - states[0]) / float(ts[-1] - ts[0])
     with torch.no_grad():
-        bends = [
-            ((chord - dynamics.velocity(x, t)) ** 2).reshape(len(x), -1).sum(1) for t, x in zip(ts, states, strict=True)
-        ]
+        bends = [rows((chord - dynamics.velocity(x, t)) ** 2).sum(1) for t, x in zip(ts, states, strict=True)]
     return torch.trapezoid(torch.stack(bends), ts.to(x), dim=0) / float(ts[-1] - ts[0])

@@ -26,6 +26,7 @@ def diffuse(
     and the increment of the Wiener process that led to it, of variance t - (the time before).
     Source: Song et al. (2021), section 3.1. Raises ``ValueError`` for times that do not rise or leave the range.
     """
+    expect(x.is_floating_point(), "x", x.dtype, "floating-point numbers")
     ts = torch.as_tensor(ts).detach().to("cpu", torch.float64)
     expect(ts.ndim == 1 and len(ts) >= 2, "ts", f"shape {tuple(ts.shape)}", "a vector of at least two times")
     expect(bool((ts[1:] > ts[:-1]).all()), "ts", ts.tolist(), "strictly increasing times")

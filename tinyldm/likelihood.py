@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from .dynamics import Dynamics
 from .errors import expect
+from .shapes import rows
 
 EARLY = 1e-4  # data enter at this fraction of t_min: near enough to t = 0 that the noise there does not matter
 
@@ -20,14 +20,15 @@ def divergence(field: Callable[[Tensor], Tensor], x: Tensor, probes: Tensor | No
     probes: None for the exact trace, one backward pass an entry; or (n, B, ...) random signs, one pass each, whose products
     with the Jacobian average to the trace (Hutchinson 1989; Grathwohl et al., FFJORD, 2019, section 3.1).
     """
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad():
+        x = x.detach().clone().requires_grad_()
+        probes = None if probes is None else probes.clone()
         v = field(x)
         if probes is None:
-            flat = v.reshape(len(x), -1)
-            traces = [_gradient(flat[:, i].sum(), x).reshape(len(x), -1)[:, i] for i in range(flat.shape[1])]
+            flat = rows(v)
+            traces = [rows(_gradient(flat[:, i].sum(), x))[:, i] for i in range(flat.shape[1])]
             return v.detach(), torch.stack(traces).sum(0)
-        traces = [(_gradient((v * probe).sum(), x) * probe).reshape(len(x), -1).sum(1) for probe in probes]
+        traces = [rows(_gradient((v * probe).sum(), x) * probe).sum(1) for probe in probes]
     return v.detach(), torch.stack(traces).mean(0)
 
 
@@ -58,9 +59,13 @@ def log_likelihood(
     Source: Chen et al., Neural ODEs (2018), theorem 1; Song et al. (2021), section 4.3 and appendix D.2.
     Raises ``ValueError`` for tolerances <= 0 or hutchinson < 1, ``FloatingPointError`` when the integration fails.
     """
+    from scipy.integrate import solve_ivp  # here, so that the library's import does not wait for it
+
     expect(rtol > 0 and atol > 0, "rtol, atol", (rtol, atol), "numbers > 0")
     expect(hutchinson is None or hutchinson >= 1, "hutchinson", hutchinson, "None or a number of probes >= 1")
+    expect(bool(x.is_floating_point() and torch.isfinite(x).all()), "x", f"{x.dtype}", "finite floating-point numbers")
     path, probes = dynamics.path, None
+    _can_be_followed(dynamics, x)
     if hutchinson is not None:
         signs = torch.randint(2, (hutchinson, *x.shape), generator=generator)
         probes = (2 * signs - 1).to(x)
@@ -69,7 +74,10 @@ def log_likelihood(
         state = torch.from_numpy(y[: x.numel()]).to(x).reshape(x.shape)
         time = torch.tensor(t, dtype=torch.float64)
         v, spread = divergence(lambda x: dynamics.velocity(x, time), state, probes)
-        return np.concatenate([v.double().cpu().numpy().ravel(), spread.double().cpu().numpy()])
+        rate = np.concatenate([v.double().cpu().numpy().ravel(), spread.double().cpu().numpy()])
+        if not np.isfinite(rate).all():
+            raise FloatingPointError(f"the likelihood's integration failed: the velocity is not finite at t={t:g}")
+        return rate
 
     start = np.concatenate([x.detach().double().cpu().numpy().ravel(), np.zeros(len(x))])
     times = (path.t_min * EARLY, path.t_max)
@@ -79,6 +87,19 @@ def log_likelihood(
     end = torch.from_numpy(found.y[:, -1])
     noise, volume = end[: x.numel()].to(x).reshape(x.shape), end[x.numel() :].to(x)
     return _terminal(dynamics, noise, probes) + volume
+
+
+def _can_be_followed(dynamics: Dynamics, x: Tensor) -> None:
+    """Refuse a predict that detaches its result: autograd would see no change of volume, and say nothing."""
+    t = torch.tensor(dynamics.path.t_max / 2, dtype=torch.float64)
+    with torch.no_grad():
+        ahead, behind = (dynamics.velocity(x + h, t) for h in (1e-3, -1e-3))
+    moved = float((ahead - behind).sum() / 2e-3)
+    with torch.inference_mode(False), torch.enable_grad():
+        place = x.detach().clone().requires_grad_()
+        seen = float(_gradient(dynamics.velocity(place, t).sum(), place).sum())
+    close = not math.isfinite(moved - seen) or abs(moved - seen) <= 0.02 * (abs(moved) + abs(seen)) + 1e-2 * x.numel()
+    expect(close, "predict", "one that detaches its result", "a function that autograd can follow")
 
 
 def _terminal(dynamics: Dynamics, x: Tensor, probes: Tensor | None) -> Tensor:
@@ -92,7 +113,7 @@ def _terminal(dynamics: Dynamics, x: Tensor, probes: Tensor | None) -> Tensor:
     score, spread = divergence(lambda x: dynamics.score(x, t), x, probes)
     with torch.no_grad():
         origin = dynamics.score(torch.zeros_like(x), t)
-    square = (moment.sigma**2 * origin**2 - (score + origin) * x).reshape(len(x), -1).sum(1)
+    square = rows(moment.sigma**2 * origin**2 - (score + origin) * x).sum(1)
     logdet = entries * math.log(moment.sigma**2) + entries + moment.sigma**2 * spread
     return -(square + logdet + entries * math.log(2 * math.pi)) / 2
 

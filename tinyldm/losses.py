@@ -12,7 +12,7 @@ from .errors import choose, expect
 from .gaussian import DiagonalGaussian
 from .path import Path
 from .prediction import target
-from .shapes import expand
+from .shapes import expand, rows
 
 
 def autoencoder_loss(x: Tensor, x_hat: Tensor, posterior: DiagonalGaussian, kl_weight: float) -> Tensor:
@@ -35,8 +35,11 @@ def denoising_loss(denoiser: Denoiser, x0: Tensor, eps: Tensor, t: Tensor, cond:
     Source: Ho et al. (2020), equation 14; Salimans and Ho (2022), section 4, for targets other than the noise.
     """
     path = denoiser.path
-    y = denoiser.output(path.marginal(x0, eps, t), t, cond)
-    return ((y - target(denoiser.row, path, x0, eps, t)) ** 2).reshape(len(x0), -1).mean(1)
+    y, wanted = denoiser.output(path.marginal(x0, eps, t), t, cond), target(denoiser.row, path, x0, eps, t)
+    expect(
+        y.shape == wanted.shape, "denoiser", f"output of shape {tuple(y.shape)}", f"{tuple(wanted.shape)}, as the data"
+    )
+    return rows((y - wanted) ** 2).mean(1)
 
 
 WEIGHTINGS: dict[str, Callable[[Path, Tensor], Tensor]] = {
@@ -56,4 +59,4 @@ def score_matching_loss(dynamics: Dynamics, x0: Tensor, eps: Tensor, t: Tensor, 
     """
     path = dynamics.path
     error = dynamics.score(path.marginal(x0, eps, t), t) + expand(1 / path.sigma(t), eps) * eps
-    return choose("weighting", weighting, WEIGHTINGS)(path, t) * (error**2).reshape(len(x0), -1).sum(1)
+    return choose("weighting", weighting, WEIGHTINGS)(path, t) * rows(error**2).sum(1)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .errors import choose, in_range
-from .path import Moment, Path
-from .shapes import Number, mix
+from .errors import choose, expect, in_range
+from .path import Path
+from .shapes import mix
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,15 @@ def _row(row: str | Row, path: Path, t: Tensor) -> tuple[Tensor, Tensor]:
 def target(row: str | Row, path: Path, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
     """What the network is trained on, y = a x0 + b eps. Implements :eq:`row`.
 
-    row: a name of ``PARAMETRIZATIONS`` or a function (path, t) -> (a, b). x0, eps: (B, ...). t: () or (B,).
-    Raises ``ValueError`` for an unknown row or a time outside [0, 1].
+    row: a name of ``PARAMETRIZATIONS`` or a function (path, t) -> (a, b). x0, eps: (B, ...), alike. t: () or (B,).
+    Raises ``ValueError`` for an unknown row, shapes that differ, a time outside [0, 1] or one at which a or b is infinite.
     """
+    t = torch.as_tensor(t)
+    expect(eps.shape == x0.shape, "eps", f"shape {tuple(eps.shape)}", f"the shape of x0, {tuple(x0.shape)}")
     in_range("t", t, 0.0, 1.0)
-    a, b = _row(row, path, t)
+    a, b = (torch.as_tensor(c) for c in _row(row, path, t))
+    if t.device.type == "cpu":
+        expect(bool((a.isfinite() & b.isfinite()).all()), "t", t.tolist(), f"times at which the row {row!r} is finite")
     return mix(a, x0, b, eps)
 
 
@@ -66,27 +70,25 @@ def resolve(row: str | Row, path: Path, x: Tensor, t: Tensor, y: Tensor) -> Pred
     """Solve the two linear equations for x0 and eps. Implements :eq:`resolve`.
 
     x: noisy data at time t, y: the network's output, both (B, ...). t: () or (B,).
-    Raises ``ValueError`` where the row says nothing new: eps or score when alpha(t) = 0, x0 when sigma(t) = 0.
+    Raises ``ValueError`` for shapes that differ and where the row says nothing new: eps or score when alpha(t) = 0, x0 when
+    sigma(t) = 0.
     """
-    moment = path.at(t)
-    inverse = moment.inverses.get(row) or _inverse(row, moment)
-    to_x0, to_eps = inverse[:2], inverse[2:]
-    return Prediction(mix(to_x0[0], x, to_x0[1], y), mix(to_eps[0], x, to_eps[1], y))
+    expect(y.shape == x.shape, "y", f"shape {tuple(y.shape)}", f"the shape of x, {tuple(x.shape)}")
+    inverse = path.at(t).value(row, lambda ts: _inverse(row, path, ts))
+    a, b, c, d = inverse.unbind(-1) if isinstance(inverse, Tensor) else inverse
+    return Prediction(mix(a, x, b, y), mix(c, x, d, y))
 
 
-def _inverse(row: str | Row, moment: Moment) -> tuple[Number, ...]:
-    """The inverse of [[alpha, sigma], [a, b]] at one time, row by row; worked out once for each scalar time."""
-    t = moment.t
+def _inverse(row: str | Row, path: Path, t: Tensor) -> Tensor:
+    """The inverse of [[alpha, sigma], [a, b]] at times t (n,), row by row, (n, 4)."""
     in_range("t", t, 0.0, 1.0)
-    alpha, sigma = moment.path.alpha(t), moment.path.sigma(t)
-    a, b = _row(row, moment.path, t)
+    alpha, sigma = path.alpha(t), path.sigma(t)
+    a, b = _row(row, path, t)
     det = alpha * b - sigma * a
-    if det.device.type == "cpu" and not (torch.isfinite(det) & (det != 0)).all():
-        raise ValueError(
-            f"row={row!r}: at t={t.flatten().tolist()} the output does not determine x0 and eps (alpha or sigma is 0)"
-        )
-    inverse = (b / det, -sigma / det, -a / det, alpha / det)
-    if t.ndim:
-        return inverse
-    moment.inverses[row] = tuple(c.item() for c in inverse)
-    return moment.inverses[row]
+    if det.device.type == "cpu":
+        lost = t[~(torch.isfinite(det) & (det != 0))]
+        if lost.numel():
+            raise ValueError(
+                f"row={row!r}: at t={lost.tolist()} the output does not determine x0 and eps (alpha or sigma is 0)"
+            )
+    return torch.stack([b / det, -sigma / det, -a / det, alpha / det], dim=-1)

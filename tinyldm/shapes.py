@@ -1,9 +1,16 @@
 """Floor 0. The only place that broadcasts a per-sample coefficient over an image."""
 
+import math
+
 import torch
 from torch import Tensor
 
 Number = float | Tensor  # a coefficient: one for all samples (a float or ()), or (B,), one for each
+
+
+def rows(x: Tensor) -> Tensor:
+    """(B, ...) as (B, D), a row a sample; an empty batch too."""
+    return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
 def expand(c: Number, x: Tensor) -> Number:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..errors import expect
 from ..runtime import normal
+from ..shapes import rows
 
 
 def reparameterize(mean: Tensor, std: Tensor, eps: Tensor) -> Tensor:
@@ -81,4 +82,4 @@ def kl_diagonal_gaussians(mean1: Tensor, logvar1: Tensor, mean2: Tensor, logvar2
 
 def _total(x: Tensor) -> Tensor:
     """The sum over all but the batch, (B, ...) -> (B,)."""
-    return x.reshape(len(x), -1).sum(1)
+    return rows(x).sum(1)

@@ -14,6 +14,7 @@ from ..errors import expect, in_range
 from ..path import Path
 from ..prediction import Predict, Prediction
 from ..runtime import normal
+from ..shapes import rows
 
 
 class GaussianMixture:
@@ -25,7 +26,7 @@ class GaussianMixture:
     """
 
     def __init__(self, weights: Tensor, means: Tensor, stds: Tensor | None = None, covs: Tensor | None = None) -> None:
-        weights, means = (torch.as_tensor(value, dtype=torch.float64) for value in (weights, means))
+        weights, means = (torch.as_tensor(value, dtype=torch.float64).detach().clone() for value in (weights, means))
         expect(means.ndim == 2, "means", f"shape {tuple(means.shape)}", "shape (K, D)")
         k, d = means.shape
         expect(weights.shape == (k,), "weights", f"shape {tuple(weights.shape)}", f"({k},), one for each mean")
@@ -90,7 +91,8 @@ class _View:
 
     def __init__(self, mixture: GaussianMixture, x: Tensor, path: Path | None, t: Tensor | None) -> None:
         d = mixture.means.shape[1]
-        flat = x.reshape(len(x), -1).double()
+        expect(x.is_floating_point(), "x", x.dtype, "floating-point numbers")
+        flat = rows(x).double()
         expect(flat.shape[1] == d, "x", f"{flat.shape[1]} entries a sample", f"{d}, the mixture's dimension")
         expect((path is None) == (t is None), "path, t", "one without the other", "both or neither")
         moment = None

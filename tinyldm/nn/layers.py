@@ -100,4 +100,4 @@ class TimeEmbedding(nn.Module):
         self.linear2 = nn.Linear(4 * dim, 4 * dim)
 
     def forward(self, t: Tensor) -> Tensor:
-        return self.linear2(F.silu(self.linear1(sinusoids(t, self.dim))))
+        return self.linear2(F.silu(self.linear1(sinusoids(t, self.dim).to(self.linear1.weight))))

@@ -5,20 +5,18 @@ Time runs from t = 0, data, to t = 1, noise, and :math:`x_t = \alpha_t x_0 + \si
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import expect, in_range
-from ..shapes import Number, mix
+from ..shapes import mix
 
 EARLIEST = 1e-12  # where sigma grows like a root its slope is infinite at 0, and g^2 is the limit
-REMEMBERED = 10_000  # scalar times a path keeps at most
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Path:
     """A Gaussian path from data to noise. A subclass gives ``alpha`` and ``sigma``; the rest follows.
 
@@ -56,12 +54,12 @@ class Path:
     def t_of_lam(self, lam: Tensor) -> Tensor:
         """The time in (0, 1) at which ``lam(t)`` takes this value, by bisection in float64 (lam falls with t)."""
         goal = lam.double()
-        low, high = torch.zeros_like(goal), torch.ones_like(goal)
+        low, high = torch.zeros_like(goal), torch.full_like(goal, max(1.0, self.t_max))
         for _ in range(60):
             middle = (low + high) / 2
             too_early = self.lam(middle) > goal
             low, high = torch.where(too_early, middle, low), torch.where(too_early, high, middle)
-        return ((low + high) / 2).to(lam.dtype)
+        return ((low + high) / 2).to(lam.dtype if lam.is_floating_point() else torch.float32)
 
     def f(self, t: Tensor) -> Tensor:
         """The linear drift of the forward SDE dx = f(t) x dt + g(t) dW: alpha' / alpha. Implements :eq:`drift`."""
@@ -89,56 +87,67 @@ class Path:
         Source: Kingma et al., Variational Diffusion Models (2021), section 3.1.
         """
         expect(x0.shape == eps.shape, "eps", f"shape {tuple(eps.shape)}", f"the shape of x0, {tuple(x0.shape)}")
+        t = torch.as_tensor(t)
         in_range("t", t, 0.0, 1.0)
         return mix(self.alpha(t), x0, self.sigma(t), eps)
 
     def at(self, t: Tensor) -> "Moment":
         """All coefficients at time t, each computed when first asked for: floats for t (), tensors for t (B,)."""
-        if t.ndim:
-            return Moment(self, t)
-        known = self.__dict__.get("_known", {})
+        t = torch.as_tensor(t)
+        if t.ndim or t.requires_grad:
+            return Moment(self, t, {}, None)
         place = t.item()
-        return known.get(place) or Moment(self, torch.tensor(place, dtype=torch.float64))
+        known = self.__dict__.get("_known", {})
+        return known.get(place) or Moment(self, torch.tensor([place], dtype=torch.float64), {}, 0)
 
     def remember(self, ts: Tensor) -> None:
-        """Compute the coefficients at the times ts (n,) in one go, so that a loop over them need not do it one by one."""
-        known: dict[float, Moment] = self.__dict__.setdefault("_known", {})
-        ts = ts.detach().to("cpu", torch.float64)
-        if all(t in known for t in ts.tolist()):
-            return
-        if len(known) + len(ts) > REMEMBERED:
-            known.clear()
-        moment = Moment(self, ts)
-        columns = {name: getattr(moment, name).tolist() for name in ("alpha", "sigma", "d_alpha", "d_sigma", "lam")}
-        for i, t in enumerate(ts):
-            known[t.item()] = Moment(self, t, **{name: column[i] for name, column in columns.items()})
+        """Until ``forget``, compute what is asked at one of the times ts (n,) for all of them in one go."""
+        table: dict[Any, Any] = {}
+        self.__dict__["_known"] = {t: Moment(self, ts, table, i) for i, t in enumerate(ts.tolist())}
+
+    def forget(self) -> None:
+        """Drop what ``remember`` made: a path whose numbers change afterwards is asked anew."""
+        self.__dict__.pop("_known", None)
 
 
 class Moment:
-    """A path at one time: alpha, sigma, their slopes and lam. floats where the time is (), tensors where it is (B,)."""
+    """A path at one time: alpha, sigma, their slopes and lam. floats where the time is (), tensors where it is (B,).
 
-    def __init__(self, path: Path, t: Tensor, **known: float) -> None:
-        self.path, self.t = path, t
-        self.inverses: dict[Any, tuple[float, ...]] = {}  # what ``resolve`` has already worked out here
-        self.__dict__.update(known)
+    ts: (n,), of which this moment is number ``index`` (None: all of them); table: what has been computed at ts so far.
+    """
 
-    def _of(self, function: Callable[[Tensor], Tensor]) -> Number:
-        value = function(self.t)
-        return value if self.t.ndim else value.item()
+    def __init__(self, path: Path, ts: Tensor, table: dict[Any, Any], index: int | None) -> None:
+        self.path, self.ts, self.table, self.index = path, ts, table, index
 
-    alpha = cached_property(lambda self: self._of(self.path.alpha))
-    sigma = cached_property(lambda self: self._of(self.path.sigma))
-    d_alpha = cached_property(lambda self: self._of(self.path.d_alpha))
-    d_sigma = cached_property(lambda self: self._of(self.path.d_sigma))
-    lam = cached_property(lambda self: self._of(self.path.lam))
+    def value(self, key: Any, function: Callable[[Tensor], Tensor]) -> Any:
+        """function(ts), (n, ...), at this moment; worked out once for all its times and remembered under ``key``."""
+        if key not in self.table:
+            column = function(self.ts)
+            self.table[key] = column if self.index is None else column.tolist()
+        return self.table[key] if self.index is None else self.table[key][self.index]
+
+    @property
+    def t(self) -> Tensor:
+        """The time, () or (B,)."""
+        return self.ts if self.index is None else self.ts[self.index]
+
+    def _of(self, key: str, function: Callable[[Tensor], Tensor]) -> Any:
+        return self.value(key, lambda ts: torch.as_tensor(function(ts), device=ts.device).expand(ts.shape))
+
+    alpha = property(lambda self: self._of("alpha", self.path.alpha))
+    sigma = property(lambda self: self._of("sigma", self.path.sigma))
+    d_alpha = property(lambda self: self._of("d_alpha", self.path.d_alpha))
+    d_sigma = property(lambda self: self._of("d_sigma", self.path.d_sigma))
+    lam = property(lambda self: self._of("lam", self.path.lam))
 
 
 def _derivative(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
-    """d function / dt at each entry of t; works inside ``torch.no_grad`` and ``inference_mode`` too."""
+    """d function / dt at each entry of t; works inside ``torch.no_grad`` and ``inference_mode``, and is itself differentiable."""
+    follow = torch.is_grad_enabled() and t.requires_grad
     with torch.inference_mode(False), torch.enable_grad():
-        t = t.detach().clone().requires_grad_()
+        t = t if follow else t.detach().clone().requires_grad_()
         value = function(t)
         if not value.requires_grad:  # a constant
             return torch.zeros_like(t)
-        (slope,) = torch.autograd.grad(value.sum(), t)
+        (slope,) = torch.autograd.grad(value.sum(), t, create_graph=follow)
     return slope

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from ..errors import choose, expect
@@ -41,7 +40,7 @@ class DiscreteVP(Path):
     t_max: float = field(init=False, default=1.0)
 
     def __post_init__(self) -> None:
-        table = torch.as_tensor(self.alphas_cumprod, dtype=torch.float64).cpu()
+        table = torch.as_tensor(self.alphas_cumprod, dtype=torch.float64).detach().cpu().clone()
         expect(
             table.ndim == 1 and len(table) >= 2,
             "alphas_cumprod",
@@ -50,15 +49,19 @@ class DiscreteVP(Path):
         )
         falls = bool((table.diff() < 0).all() and table[0] < 1 and table[-1] >= 0)
         expect(falls, "alphas_cumprod", f"{table[0]:g} ... {table[-1]:g}", "falling values in [0, 1)")
+        from scipy.interpolate import PchipInterpolator  # here, so that the library's import does not wait for it
+
         alpha = np.concatenate([[1.0], table.sqrt().numpy()])
         gone = np.concatenate([[0.0], (1 - table).numpy() / (1 + table.sqrt().numpy())])  # 1 - alpha, all its digits
         places = np.linspace(0, 1, len(alpha))
-        pieces = [PchipInterpolator(places, values).c for values in (alpha, gone)]
+        a, b, c, _d = torch.from_numpy(PchipInterpolator(places, alpha).c)  # cubics in t - k/T, highest power first
+        h = 1 / len(table)  # alpha's are written from their right ends, so that the last entry, maybe 0, is met exactly
+        right = torch.stack([a, b + 3 * a * h, c + 2 * b * h + 3 * a * h**2, table.sqrt()])
         for name, value in (
             ("alphas_cumprod", table),
             ("t_min", 1 / len(table)),
-            ("_alpha", torch.from_numpy(pieces[0])),  # (4, T), cubics in t - k/T, highest power first
-            ("_gone", torch.from_numpy(pieces[1])),
+            ("_alpha", right),  # (4, T), in t - (k + 1)/T
+            ("_gone", torch.from_numpy(PchipInterpolator(places, gone).c)),  # (4, T), in t - k/T
         ):
             object.__setattr__(self, name, value)
 
@@ -93,19 +96,19 @@ class DiscreteVP(Path):
         """T, the number of entries."""
         return len(self.alphas_cumprod)
 
-    def _cubic(self, pieces: Tensor, t: Tensor) -> Tensor:
+    def _cubic(self, pieces: Tensor, t: Tensor, end: int) -> Tensor:
         time = (t.cpu() if t.device.type == "mps" else t).double()  # MPS has no float64
         piece = (time.detach() * self.steps).long().clamp(0, self.steps - 1)
-        u = time - piece.double() / self.steps
+        u = time - (piece + end).double() / self.steps
         a, b, c, d = pieces.to(time.device)[:, piece]
         return (d + u * (c + u * (b + u * a))).to(t)
 
     def alpha(self, t: Tensor) -> Tensor:
-        return self._cubic(self._alpha, t)  # type: ignore[attr-defined]
+        return self._cubic(self._alpha, t, end=1)  # type: ignore[attr-defined]
 
     def sigma(self, t: Tensor) -> Tensor:
         """sqrt(1 - alpha^2) from 1 - alpha, which is interpolated on its own so that nothing cancels."""
-        gone = self._cubic(self._gone, t)  # type: ignore[attr-defined]
+        gone = self._cubic(self._gone, t, end=0)  # type: ignore[attr-defined]
         return torch.sqrt(gone * (2 - gone))
 
     def clock(self, t: Tensor) -> Tensor:

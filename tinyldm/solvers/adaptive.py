@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from ..dynamics import Dynamics
@@ -25,9 +24,16 @@ class Adaptive(Solver):
         self.evaluations = 0
 
     def __call__(self, dynamics: Dynamics, x: Tensor, ts: Tensor, callback: Callback | None = None) -> Tensor:
+        from scipy.integrate import solve_ivp  # here, so that the library's import does not wait for it
+
+        expect(bool(torch.isfinite(x).all()), "x", "NaN or infinity", "finite numbers")
+
         def velocity(t: float, y: np.ndarray) -> np.ndarray:
             state = torch.from_numpy(y).to(x).reshape(x.shape)
-            return dynamics.velocity(state, torch.tensor(t, dtype=torch.float64)).double().cpu().numpy().ravel()
+            slope = dynamics.velocity(state, torch.tensor(t, dtype=torch.float64)).double().cpu().numpy().ravel()
+            if not np.isfinite(slope).all():
+                raise FloatingPointError(f"the solver diverged: the velocity is not finite at t={t:g}")
+            return slope
 
         found = solve_ivp(
             velocity,

@@ -2,8 +2,8 @@ r"""The few-step solver: Adams-Bashforth-Moulton on the circle.
 
 With :math:`d` the data's standard deviation and :math:`\tan\varphi = \sigma/(d\,\alpha)` the state
 :math:`w = x/\sqrt{d^2\alpha^2 + \sigma^2} = \cos\varphi\, x_0/d + \sin\varphi\,\varepsilon` obeys :math:`dw/d\varphi = F` with
-:math:`F = \cos\varphi\,\hat\varepsilon - \sin\varphi\,\hat x_0/d`, which is EDM's network: constant along the flow's solutions
-when the data is a point or a Gaussian of spread d, and finite at both ends. F is taken as a polynomial in
+:math:`F = \cos\varphi\,\hat\varepsilon - \sin\varphi\,\hat x_0/d`, which is minus EDM's network: zero where the data is a
+Gaussian of mean 0 and spread d, and finite at both ends. F is taken as a polynomial in
 :math:`u = \operatorname{asinh}(\sigma/(k\alpha))`, which is like the log of the noise level above the knee k and flattens below.
 """
 
@@ -50,11 +50,11 @@ def exp_abm(
     x: Tensor,
     t: Tensor,
     s: Tensor,
-    memory: tuple[Slopes, Start] | None = None,
+    memory: tuple[Slopes, Start, Tensor] | None = None,
     *,
     order: int = 5,
     left: int = 9,
-) -> tuple[Tensor, tuple[Slopes, Start] | None]:
+) -> tuple[Tensor, tuple[Slopes, Start, Tensor] | None]:
     """Predict with ``order`` slopes; when the slope at the end is there, take the step again with one more.
 
     Implements :eq:`circle-step`.
@@ -66,19 +66,19 @@ def exp_abm(
     """
     check_order(order)
     here, there = dynamics.path.at(t), dynamics.path.at(s)
-    if here.alpha == 0:
+    if here.alpha == 0 or there.alpha == 0:
         return ddim(dynamics, x, t, s)
     u, radius, p = _place(here), _radius(here), dynamics.predict(x, t)
     slope = mix(SIGMA_DATA * here.alpha / radius, p.eps, -here.sigma / (SIGMA_DATA * radius), p.x0)
     slopes: Slopes = ((u, slope),)
-    if memory is None:
-        w = x / radius
-    else:
-        earlier, (before, start) = memory
+    w = x / radius
+    if memory is not None:
+        earlier, (before, start), reached = memory
         slopes = (*slopes, *earlier)[: order + 1]
-        w = _moved(start, before, u, slopes)
-    moved = _moved(w, u, _place(there), slopes[: min(order, 3 + left)])
-    return moved * _radius(there), (slopes, (u, w))
+        if x is reached:  # a state that was changed in between is taken as it is
+            w = _moved(start, before, u, slopes)
+    moved = _moved(w, u, _place(there), slopes[: min(order, 3 + left)]) * _radius(there)
+    return moved, (slopes, (u, w), moved)
 
 
 def _place(moment: Moment) -> float:

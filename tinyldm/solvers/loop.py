@@ -78,9 +78,14 @@ def invert(
 def _run(
     dynamics: Dynamics, x: Tensor, ts: Tensor, solver: Solver | Step, callback: Callback | None, denoise: bool
 ) -> Tensor:
+    expect(x.is_floating_point(), "x", x.dtype, "floating-point numbers")
+    expect(isinstance(solver, Solver) or callable(solver), "solver", repr(solver), "a Solver or a step")
     dynamics.path.remember(ts)
-    x = (solver if isinstance(solver, Solver) else fixed(solver))(dynamics, x, ts, callback)
-    return dynamics.predict(x, ts[-1]).x0 if denoise else x
+    try:
+        x = (solver if isinstance(solver, Solver) else fixed(solver))(dynamics, x, ts, callback)
+        return dynamics.predict(x, ts[-1]).x0 if denoise else x
+    finally:
+        dynamics.path.forget()
 
 
 def _finite(x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..dynamics import Dynamics
 from ..errors import expect
 from ..path import Moment
+from .stochastic import ddim
 
 Past = tuple[tuple[float, Tensor], ...]  # (lam, predicted x0), the latest first
 Before = tuple[Moment, Tensor]  # the time and the state from which the last step started
@@ -66,12 +67,16 @@ def advance(x: Tensor, here: Moment, there: Moment, weights: Sequence[float], pa
     return x
 
 
-def dpmpp_2m(dynamics: Dynamics, x: Tensor, t: Tensor, s: Tensor, memory: Past | None = None) -> tuple[Tensor, Past]:
+def dpmpp_2m(
+    dynamics: Dynamics, x: Tensor, t: Tensor, s: Tensor, memory: Past | None = None
+) -> tuple[Tensor, Past | None]:
     """DPM-Solver++(2M): x0 extrapolated half-way from the last two predictions. Order 2. Implements :eq:`dpmpp-2m`.
 
     Source: Lu et al., DPM-Solver++ (2022), algorithm 2.
     """
     here, there = dynamics.path.at(t), dynamics.path.at(s)
+    if there.alpha == 0:
+        return ddim(dynamics, x, t, s)
     past = ((here.lam, dynamics.predict(x, t).x0), *(memory or ()))[:2]
     places = [lam for lam, _ in past]
     rule = midpoint if len(past) == 2 else quadrature
@@ -80,7 +85,7 @@ def dpmpp_2m(dynamics: Dynamics, x: Tensor, t: Tensor, s: Tensor, memory: Past |
 
 def exp_ab(
     dynamics: Dynamics, x: Tensor, t: Tensor, s: Tensor, memory: Past | None = None, *, order: int = 3
-) -> tuple[Tensor, Past]:
+) -> tuple[Tensor, Past | None]:
     """Exponential Adams-Bashforth: x0 as the polynomial in lam through the last ``order`` predictions.
 
     order 1 is ``ddim``. The first steps use as many predictions as there are. Raises ``ValueError`` for an order outside 1 ... 8.
@@ -89,6 +94,8 @@ def exp_ab(
     """
     check_order(order)
     here, there = dynamics.path.at(t), dynamics.path.at(s)
+    if there.alpha == 0:
+        return ddim(dynamics, x, t, s)
     past = _finite(((here.lam, dynamics.predict(x, t).x0), *(memory or ()))[:order])
     return advance(x, here, there, quadrature([lam for lam, _ in past], here.lam, there.lam), past), past
 
@@ -98,10 +105,10 @@ def unipc(
     x: Tensor,
     t: Tensor,
     s: Tensor,
-    memory: tuple[Past, Before] | None = None,
+    memory: tuple[Past, Before, Tensor] | None = None,
     *,
     order: int = 2,
-) -> tuple[Tensor, tuple[Past, Before]]:
+) -> tuple[Tensor, tuple[Past, Before, Tensor] | None]:
     """UniPC: when the prediction at t is there, the step that led to t is taken again with it; then on to s. Order ``order`` + 1.
 
     Implements :eq:`unipc`. The corrector costs no evaluation. Where the paper's method has two places, its weights are
@@ -110,15 +117,19 @@ def unipc(
     """
     check_order(order)
     here, there = dynamics.path.at(t), dynamics.path.at(s)
+    if there.alpha == 0:
+        return ddim(dynamics, x, t, s)
     latest = (here.lam, dynamics.predict(x, t).x0)
     past: Past = (latest,)
     if memory is not None:
-        earlier, (before, start) = memory
-        x = _corrected(start, before, here, latest, earlier)
+        earlier, (before, start), reached = memory
+        if x is reached:  # a state that was changed in between is taken as it is
+            x = _corrected(start, before, here, latest, earlier)
         past = _finite((latest, *earlier)[:order])
     places = [lam for lam, _ in past]
     weights = (midpoint if len(past) == 2 else quadrature)(places, here.lam, there.lam)
-    return advance(x, here, there, weights, past), (past, (here, x))
+    moved = advance(x, here, there, weights, past)
+    return moved, (past, (here, x), moved)
 
 
 def _corrected(start: Tensor, before: Moment, here: Moment, latest: tuple[float, Tensor], earlier: Past) -> Tensor:

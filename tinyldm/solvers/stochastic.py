@@ -30,10 +30,13 @@ def ddim(
     eta 0 is deterministic, 1 has the variance of ``ddpm``.
     Source: Song et al., Denoising Diffusion Implicit Models (2021), equations 12 and 16.
     """
+    expect(eta >= 0, "eta", eta, "a number >= 0 (0 = deterministic, 1 = ddpm's variance)")
     p, there = dynamics.predict(x, t), dynamics.path.at(s)
     if eta == 0:
         return mix(there.alpha, p.x0, there.sigma, p.eps), None
+    _towards_data(t, s)
     fresh = eta * _posterior_std(dynamics.path.at(t), there)
+    expect(fresh <= there.sigma * (1 + 1e-9), "eta", eta, "less fresh noise than there is noise at s")
     kept = math.sqrt(max(there.sigma**2 - fresh**2, 0.0))
     return mix(there.alpha, p.x0, kept, p.eps).add(normal(x.shape, generator, x), alpha=fresh), None
 
@@ -51,10 +54,20 @@ def ddpm(
 
     Source: Ho et al., Denoising Diffusion Probabilistic Models (2020), equations 6 and 7, for any pair of times.
     """
+    _towards_data(t, s)
     x0, here, there = dynamics.predict(x, t).x0, dynamics.path.at(t), dynamics.path.at(s)
     keep = here.alpha * there.sigma**2 / (there.alpha * here.sigma**2)
     mean = mix(keep, x, there.alpha - keep * here.alpha, x0)
     return mean.add(normal(x.shape, generator, x), alpha=_posterior_std(here, there)), None
+
+
+def _towards_data(t: Tensor, s: Tensor) -> None:
+    expect(
+        bool(s < t),
+        "s",
+        f"{float(s):g} after t={float(t):g}",
+        "an earlier time: a step with noise goes towards data only",
+    )
 
 
 def _posterior_std(here: Moment, there: Moment) -> float:
@@ -83,6 +96,7 @@ def euler_maruyama(
     moved = x.add(drift, alpha=h)
     if eta == 0:
         return moved, None
+    _towards_data(t, s)
     return moved.addcmul(diffusion, normal(x.shape, generator, x), value=math.sqrt(abs(h))), None
 
 
@@ -103,6 +117,7 @@ def langevin(
     expectation, |eps| / |score| = sigma, so that a sample near a mode, where the score vanishes, is not thrown away.
     On a falling grid this is annealed Langevin dynamics (Song and Ermon 2019, algorithm 1).
     """
+    expect(snr > 0, "snr", snr, "a number > 0")
     step = 2 * (snr * dynamics.path.at(s).sigma) ** 2
     return x.add(dynamics.score(x, s), alpha=step).add(normal(x.shape, generator, x), alpha=math.sqrt(2 * step)), None
 
