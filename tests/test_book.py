@@ -155,44 +155,6 @@ def test_every_exercise_has_its_cells_and_its_grader(chapter):
         assert f'assert tl.exercises.check("{id}", {asked})' in cells[place[f"solution-{id}"]].source
 
 
-# ---- equations
-
-
-def labels():
-    """The labels of the book's equations, each with how often it is given."""
-    text = "\n".join(p.read_text(encoding="utf-8") for p in sorted((ROOT / "book").glob("*.md")))
-    return Counter(re.findall(r"^\$\$ \(([\w-]+)\)$", text, re.M) + re.findall(r"```\{math\}\n:label: (\S+)", text))
-
-
-def docstrings(file):
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-            yield ast.get_docstring(node) or ""
-
-
-def implemented():
-    files = (ROOT / "tinyldm").rglob("*.py")
-    return {label for f in files for text in docstrings(f) for label in re.findall(r":eq:`([\w-]+)`", text)}
-
-
-def marked():
-    calls = (n for f in (ROOT / "tests").glob("test_*.py") for n in ast.walk(ast.parse(f.read_text(encoding="utf-8"))))
-    return {n.args[0].value for n in calls if isinstance(n, ast.Call) and ast.unparse(n.func).endswith("mark.equation")}
-
-
-def test_every_labelled_equation_has_a_function_and_a_test():
-    known = labels()
-    assert len(known) > 10
-    assert set(known.values()) == {1}
-    assert sorted(set(known) - implemented()) == []
-    assert sorted(set(known) - marked()) == []
-
-
-def test_every_label_in_the_code_exists_in_the_book():
-    assert sorted(implemented() - set(labels())) == []
-    assert sorted(marked() - set(labels())) == []
-
-
 # ---- installation
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
