@@ -70,9 +70,9 @@ def page(differences: dict[str, float]) -> str:
         "Every labelled equation of the book, the function that computes it, the tests that check it against an independent",
         "truth (a closed form, quadrature, SciPy, automatic differentiation, diffusers), and the largest difference that those",
         "tests measured, relative to the compared values where these exceed 1. Where the truth is an average over random",
-        "draws the difference is statistical, and the test bounds it by the standard error; for solvers it includes that of the observed order. `make ledger` writes this page; a",
-        "test fails when an equation has no function or no test, or when a function or a test names an equation that does",
-        "not exist.",
+        "draws the difference is statistical, and the test bounds it by the standard error; for solvers it includes that of",
+        "the observed order. `make ledger` writes this page; a test fails when an equation has no function or no test, or when",
+        "a function or a test names an equation that does not exist.",
     ]
     computed, checked, last = functions(), tests(), None
     for label, (chapter, formula) in equations().items():
