@@ -28,7 +28,7 @@ def source_notebook(chapter: FilePath) -> Any:
     tagged = {tag: cell for cell in cells for tag in cell.metadata.get("tags", [])}
     ids = [tag.removeprefix("answer-") for tag in tagged if tag.startswith("answer-")]
     expect(bool(ids), "chapter", chapter.name, "at least one cell tagged answer-ID")
-    setup = new_code_cell("import torch\n\nimport tinyldm as tl", metadata=_marks("setup", locked=True))
+    setup = new_code_cell("import math\n\nimport torch\n\nimport tinyldm as tl", metadata=_marks("setup", locked=True))
     out = [new_markdown_cell(f"# Assignment: {chapter.stem}", metadata=_marks("title", locked=True)), setup]
     for id in ids:
         statement = next(cell.source for cell in cells if cell.cell_type == "markdown" and f"ex-{id}" in cell.source)
@@ -69,7 +69,9 @@ def plain_statement(text: str, id: str) -> str:
     )
     expect(found is not None, "statement", text[:60], f"an exercise directive with the label ex-{id}")
     assert found is not None
-    return f"## Exercise {id}: {EXERCISES[id].title}\n\n{found[3].strip()}"
+    body = re.sub(r"\{eq\}`([^`]+)`", r"the chapter's equation *\1*", found[3].strip())
+    body = re.sub(r"\{(?:ref|doc)\}`([^`<]+?)(?: <[^`]*>)?`", r"\1", body)  # roles that a plain notebook would show raw
+    return f"## Exercise {id}: {EXERCISES[id].title}\n\n{body}"
 
 
 def hide_solution(stub: str, solution: str) -> str:
