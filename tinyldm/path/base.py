@@ -101,9 +101,16 @@ class Path:
         return known.get(place) or Moment(self, torch.tensor([place], dtype=torch.float64), {}, 0)
 
     def remember(self, ts: Tensor) -> None:
-        """Until ``forget``, compute what is asked at one of the times ts (n,) for all of them in one go."""
-        table: dict[Any, Any] = {}
-        self.__dict__["_known"] = {t: Moment(self, ts, table, i) for i, t in enumerate(ts.tolist())}
+        """Until ``forget``, compute what is asked at one of the times ts (n,) for all of them in one go.
+
+        The last grid's numbers are taken up again if times, alpha and sigma are still the same.
+        """
+        now = [ts, *(torch.as_tensor(of(ts)).detach().expand(ts.shape) for of in (self.alpha, self.sigma))]
+        last, known = self.__dict__.get("_last", (None, None))
+        if last is None or not all(map(torch.equal, last, now)):
+            table: dict[Any, Any] = {"alpha": now[1].tolist(), "sigma": now[2].tolist()}
+            known = {t: Moment(self, ts, table, i) for i, t in enumerate(ts.tolist())}
+        self.__dict__.update(_last=(now, known), _known=known)
 
     def forget(self) -> None:
         """Drop what ``remember`` made: a path whose numbers change afterwards is asked anew."""
