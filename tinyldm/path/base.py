@@ -103,14 +103,17 @@ class Path:
     def remember(self, ts: Tensor) -> None:
         """Until ``forget``, compute what is asked at one of the times ts (n,) for all of them in one go.
 
-        The last grid's numbers are taken up again if times, alpha and sigma are still the same.
+        A path that cannot have changed, one with nothing but frozen fields, takes up the last grid's numbers again.
         """
-        now = [ts, *(torch.as_tensor(of(ts)).detach().expand(ts.shape) for of in (self.alpha, self.sigma))]
         last, known = self.__dict__.get("_last", (None, None))
-        if last is None or not all(map(torch.equal, last, now)):
-            table: dict[Any, Any] = {"alpha": now[1].tolist(), "sigma": now[2].tolist()}
+        if last is None or not self._fixed() or not torch.equal(last, ts):
+            table: dict[Any, Any] = {}
             known = {t: Moment(self, ts, table, i) for i, t in enumerate(ts.tolist())}
-        self.__dict__.update(_last=(now, known), _known=known)
+        self.__dict__.update(_last=(ts, known), _known=known)
+
+    def _fixed(self) -> bool:
+        frozen = (name in self.__dataclass_fields__ or name.startswith("_") for name in vars(self))
+        return all(frozen) and not any(isinstance(v, Tensor) and v.requires_grad for v in vars(self).values())
 
     def forget(self) -> None:
         """Drop what ``remember`` made: a path whose numbers change afterwards is asked anew."""
