@@ -103,17 +103,26 @@ class Path:
     def remember(self, ts: Tensor) -> None:
         """Until ``forget``, compute what is asked at one of the times ts (n,) for all of them in one go.
 
-        A path that cannot have changed, one with nothing but frozen fields, takes up the last grid's numbers again.
+        The last grid's numbers are taken up again while nothing that the path holds has changed.
         """
-        last, known = self.__dict__.get("_last", (None, None))
-        if last is None or not self._fixed() or not torch.equal(last, ts):
+        state = self._state()
+        before, last, known = self.__dict__.get("_last", (None, None, None))
+        if state is None or state != before or not torch.equal(last, ts):
             table: dict[Any, Any] = {}
             known = {t: Moment(self, ts, table, i) for i, t in enumerate(ts.tolist())}
-        self.__dict__.update(_last=(ts, known), _known=known)
+        self.__dict__.update(_last=(state, ts, known), _known=known)
 
-    def _fixed(self) -> bool:
-        frozen = (name in self.__dataclass_fields__ or name.startswith("_") for name in vars(self))
-        return all(frozen) and not any(isinstance(v, Tensor) and v.requires_grad for v in vars(self).values())
+    def _state(self) -> tuple[Any, ...] | None:
+        """The path's numbers; None if it holds anything else, such as a network, whose changes cannot be seen."""
+        state: list[Any] = []
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor) and not value.requires_grad and not value.is_inference():
+                state += [name, id(value), value._version]
+            elif isinstance(value, int | float):
+                state += [name, value]
+            elif name not in ("_last", "_known"):
+                return None
+        return tuple(state)
 
     def forget(self) -> None:
         """Drop what ``remember`` made: a path whose numbers change afterwards is asked anew."""
