@@ -14,15 +14,22 @@ TOP = 7
 FLOORS = {
     **dict.fromkeys(["shapes", "errors", "files", "runtime"], 0),
     "path": 1,
-    **dict.fromkeys(["prediction", "condition", "gaussian", "forward"], 2),
+    **dict.fromkeys(["prediction", "condition", "gaussian", "forward", "packing", "linear"], 2),
     "nn": NN,
     **dict.fromkeys(["denoiser", "dynamics"], 3),
-    **dict.fromkeys(["losses", "times", "solvers", "grids", "likelihood", "elbo", "flow"], 4),
+    **dict.fromkeys(["losses", "times", "solvers", "grids", "likelihood", "elbo", "flow", "bounds"], 4),
     **dict.fromkeys(["latent", "train", "data", "metrics"], 5),
-    **dict.fromkeys(["recipes", "studies", "zoo"], 6),
+    **dict.fromkeys(["recipes", "studies", "zoo", "compression"], 6),
     **dict.fromkeys(["viz", "exercises", "__main__", "cli"], TOP),
 }
-NETWORKS = {"config": 0, "layers": 0, "autoencoder": 1, "points": 1, "unet": 1, "__init__": 9}  # storeys inside nn
+NETWORKS = {  # storeys inside nn
+    **dict.fromkeys(["config", "layers"], 0),
+    **dict.fromkeys(["autoencoder", "points", "pointcoder", "unet", "quantizer", "discriminator", "features"], 1),
+    **dict.fromkeys(["names", "tiling"], 2),
+    "presets": 3,
+    "weights": 4,
+    "__init__": 9,
+}
 TOP_ONLY = {"matplotlib", "mpl_toolkits", "ipywidgets", "IPython", "PIL"}
 LONGEST = 300
 

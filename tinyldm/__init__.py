@@ -11,6 +11,7 @@ from .gaussian import DiagonalGaussian, GaussianMixture, kl_diagonal_gaussians, 
 from .grids import grid, timesteps
 from .latent import LatentDiffusion, LatentSpace
 from .likelihood import log_likelihood
+from .packing import pack, unpack
 from .path import VE, VP, CosineVP, DiscreteVP, Path, RectifiedFlow, SubVP
 from .prediction import PARAMETRIZATIONS, Predict, Prediction, resolve, target
 from .runtime import device, scale, seeded
@@ -103,6 +104,7 @@ __all__ = [
     "kl_diagonal_gaussians",
     "langevin",
     "log_likelihood",
+    "pack",
     "predictor_corrector",
     "reparameterize",
     "resolve",
@@ -113,4 +115,5 @@ __all__ = [
     "target",
     "timesteps",
     "unipc",
+    "unpack",
 ]
