@@ -9,7 +9,7 @@ from .dynamics import Dynamics
 from .forward import diffuse
 from .gaussian import DiagonalGaussian, GaussianMixture, kl_diagonal_gaussians, reparameterize
 from .grids import grid, timesteps
-from .latent import LatentDiffusion, LatentSpace
+from .latent import LatentDiffusion
 from .likelihood import log_likelihood
 from .packing import pack, unpack
 from .path import VE, VP, CosineVP, DiscreteVP, Path, RectifiedFlow, SubVP
@@ -35,6 +35,7 @@ from .solvers import (
     sample,
     unipc,
 )
+from .space import LatentSpace
 
 __version__ = "0.1.0"
 
@@ -43,6 +44,7 @@ SUBMODULES = (
     "elbo",
     "exercises",
     "flow",
+    "linear",
     "losses",
     "metrics",
     "nn",
