@@ -22,6 +22,7 @@ from tinyldm import (
     seeded,
 )
 from tinyldm import latent as latent_module
+from tinyldm import space as space_module
 from tinyldm.solvers import STEPS
 
 
@@ -83,7 +84,7 @@ def test_a_generator_asks_for_samples_of_the_posterior():
 def test_many_images_go_through_in_pieces(build, autoencoder_config, images, monkeypatch):
     space = LatentSpace(build(autoencoder_config))
     whole = space.encode(images)
-    monkeypatch.setattr(latent_module, "CHUNK", 2)
+    monkeypatch.setattr(space_module, "CHUNK", 2)
     torch.testing.assert_close(space.encode(images), whole, rtol=1e-4, atol=1e-5)
     assert space.decode(whole).shape == images.shape
     assert not space.encode(images).requires_grad

@@ -131,6 +131,7 @@ def test_training_trains_and_records_every_loss(points):
     assert not module.training
 
 
+@pytest.mark.equation("ema")
 def test_the_average_is_the_one_computed_by_hand(points):
     """average <- d average + (1 - d) weights with d = min(ema, (1 + k) / (10 + k)) after update k = 0, 1, ..."""
     module = mlp(0)
@@ -143,6 +144,17 @@ def test_the_average_is_the_one_computed_by_hand(points):
             expected[name] = d * expected[name] + (1 - d) * p.detach().double()
             torch.testing.assert_close(state.average[name].double(), expected[name], rtol=1e-5, atol=1e-6)
     assert not any(torch.allclose(state.average[name], p) for name, p in module.named_parameters())
+
+
+def test_frozen_parameters_are_left_alone_to_the_bit(points):
+    module = mlp(0)
+    module[0].requires_grad_(False)
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    run(module, points)
+    for name, p in module.named_parameters():
+        assert torch.equal(p, before[name]) == name.startswith("0.")
+    with pytest.raises(ValueError, match="module: expected something to train"):
+        run(module.requires_grad_(False), points)
 
 
 def test_what_is_left_in_the_module_is_the_average(points, tmp_path):

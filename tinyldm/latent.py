@@ -3,7 +3,6 @@
 import inspect
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path as FilePath
@@ -19,53 +18,14 @@ from .dynamics import Dynamics
 from .errors import choose, expect, in_range
 from .files import atomic_folder, read_json, read_safetensors
 from .grids import grid
-from .nn import AutoencoderConfig, AutoencoderKL, UNet, UNetConfig
+from .nn import AutoencoderConfig, UNet, UNetConfig
+from .packing import pack, unpack
 from .path import PATHS, Path
 from .runtime import normal
 from .solvers import STEPS, Solver, Step, sample
+from .space import LatentSpace
 
-CHUNK = 256  # images that go through a network at once
-
-
-def in_chunks(x: Tensor) -> Iterator[Tensor]:
-    """x (N, ...) in pieces that fit in memory."""
-    return iter(x.split(CHUNK))
-
-
-@dataclass(frozen=True)
-class LatentSpace:
-    """An autoencoder and an affine map of its latents, z = (z_raw - shift) * scale; ``measured`` makes their variance 1.
-
-    Source: Rombach et al. (2022), appendix G, for the scale; Stable Diffusion 3's released code has a shift too.
-    """
-
-    autoencoder: AutoencoderKL
-    scale: float = 1.0
-    shift: float = 0.0
-
-    @classmethod
-    def measured(cls, autoencoder: AutoencoderKL, images: Tensor) -> "LatentSpace":
-        """Measure shift (mean) and scale (1 / standard deviation) on images (N, C, H, W). Implements :eq:`latent-scale`."""
-        raw = cls(autoencoder).encode(images)
-        return cls(autoencoder, scale=1 / raw.std(correction=0).item(), shift=raw.mean().item())
-
-    @torch.no_grad()
-    def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Images (N, C, H, W) in [-1, 1] -> latents (N, c, h, w): the posterior's mean, or with a generator a sample of it.
-
-        Raises ``ValueError`` for values outside [-1, 1], other channels or a side that cannot be halved often enough.
-        """
-        in_range("x", x, -1.0 - 1e-4, 1.0 + 1e-4)
-        weight = next(self.autoencoder.parameters())
-        posteriors = [self.autoencoder.encode(part.to(weight)) for part in in_chunks(x)]
-        raw = torch.cat([q.mode() if generator is None else q.sample(generator) for q in posteriors])
-        return (raw - self.shift) * self.scale
-
-    @torch.no_grad()
-    def decode(self, z: Tensor) -> Tensor:
-        """Latents (N, c, h, w) -> images (N, C, H, W), clamped to [-1, 1]."""
-        raw = z.to(next(self.autoencoder.parameters())) / self.scale + self.shift
-        return torch.cat([self.autoencoder.decode(part) for part in in_chunks(raw)]).clamp(-1, 1)
+__all__ = ["LatentDiffusion", "LatentSpace", "pack", "unpack"]
 
 
 @dataclass(frozen=True)
@@ -140,8 +100,7 @@ class LatentDiffusion:
             "denoiser": network.config.as_dict(),
             "path": {"name": type(path).__name__, **_fields(path)},
             "row": self.denoiser.row,
-            "scale": self.space.scale,
-            "shift": self.space.shift,
+            **self.space.numbers(),
             "latent": list(self.latent),
         }
         state = {
@@ -171,7 +130,12 @@ class LatentDiffusion:
             choose("path field", field, given)
         path = kind(**path_fields)
         model = cls(
-            LatentSpace(AutoencoderConfig.from_dict(config["autoencoder"]).build(), config["scale"], config["shift"]),
+            LatentSpace(
+                AutoencoderConfig.from_dict(config["autoencoder"]).build(),
+                config["scale"],
+                config["shift"],
+                config.get("pack", 1),
+            ),
             Denoiser(UNetConfig.from_dict(config["denoiser"]).build(), path, config["row"]),
             tuple(config["latent"]),
         )

@@ -49,7 +49,11 @@ class Budget:
         return self.lr * rise * (1 + math.cos(math.pi * fall)) / 2
 
     def decay(self, step: int) -> float:
-        """The average's decay at this step: small at first, so that the initial weights are soon forgotten (LDM's ``LitEma``)."""
+        """The average's decay d at this step, counted from 0. Implements :eq:`ema`: average <- d average + (1 - d) weight.
+
+        Small at first, so that the initial weights are soon forgotten.
+        Source: LDM's code, ``LitEma``, which counts its updates from 1.
+        """
         return min(self.ema, (2 + step) / (11 + step))
 
 
@@ -58,8 +62,9 @@ class Run:
 
     def __init__(self, module: nn.Module, budget: Budget, generator: torch.Generator) -> None:
         self.module, self.budget, self.generator = module, budget, generator
-        self.parameters = dict(module.named_parameters())
+        self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self.buffers = dict(module.named_buffers())
+        expect(len(self.parameters) > 0, "module", "no parameter that requires a gradient", "something to train")
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=budget.lr, weight_decay=budget.weight_decay)
         self.losses = torch.zeros(budget.steps, device=next(module.parameters()).device)
@@ -144,6 +149,8 @@ def fit(
     progress: bool = True,
 ) -> Tensor:
     """Train ``module`` in place and leave in it the moving average of its weights. Returns the loss history (steps,).
+
+    Parameters that require no gradient are left alone, to the bit.
 
     loss: (module, batch, generator) -> (). generator: the only source of chance, on the CPU. checkpoint: a file written
     every ``save_every`` steps and at the end; if it exists, the run goes on from it and ends with the same numbers as
