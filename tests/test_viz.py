@@ -101,9 +101,15 @@ def test_a_board_shows_every_image_once_with_its_labels(images):
     assert [ax.get_title() for ax in axes[0]] == ["left", "right"]
 
 
-@pytest.mark.parametrize("shape", [(4, 3, 8, 8), (4, 8, 8)])
-def test_a_board_takes_gray_images_only(shape):
-    with pytest.raises(ValueError, match=r"images: expected \(N, 1, H, W\)"):
+def test_a_board_shows_colours_as_they_are():
+    fig = board(torch.tensor([[-1.0, 0.0, 1.0], [2.0, -1.0, -9.0]])[:, :, None, None], 2)
+    shown = [ax.images[0].get_array().tolist() for ax in fig.axes]
+    assert shown == [[[[0, 128, 255]]], [[[255, 0, 0]]]]  # and what lies outside [-1, 1] is the nearest of the two
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 8, 8), (4, 8, 8)])
+def test_a_board_takes_gray_and_coloured_images_only(shape):
+    with pytest.raises(ValueError, match=r"images: expected \(N, 1, H, W\) or \(N, 3, H, W\)"):
         board(torch.zeros(shape), 2)
 
 

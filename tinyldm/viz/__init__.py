@@ -1,6 +1,6 @@
 """Top floor. Pictures and sliders; only notebooks and the book import these."""
 
-from .plots import COLORS, board, contact_sheet, curves, figure, gray, noising, pipeline
+from .plots import COLORS, board, color, contact_sheet, curves, figure, gray, noising, pipeline
 from .points import cloud, convergence, density, trajectories
 from .widgets import flipbook, live
 
@@ -8,6 +8,7 @@ __all__ = [
     "COLORS",
     "board",
     "cloud",
+    "color",
     "contact_sheet",
     "convergence",
     "curves",

@@ -54,6 +54,12 @@ def gray(images: Tensor) -> np.ndarray:
     return levels.round().to(torch.uint8)[:, 0].numpy()
 
 
+def color(images: Tensor) -> np.ndarray:
+    """Images (N, 3, H, W) in [-1, 1] as uint8 (N, H, W, 3): -1 is black, 1 is full red, green or blue."""
+    levels = (images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5
+    return levels.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
 def contact_sheet(images: Tensor, cols: int, gap: int = 2) -> np.ndarray:
     """Images (N, 1, H, W) in [-1, 1] as one picture of gray levels, uint8, ``cols`` a row, ``gap`` white pixels apart."""
     framed = np.pad(gray(images), ((0, 0), (gap, gap), (gap, gap)), constant_values=255)
@@ -70,11 +76,14 @@ def board(
     col_labels: Sequence[str] = (),
     height: float | None = None,
 ) -> Figure:
-    """Images (N, 1, H, W) in [-1, 1], or latents in any range as (N, 1, h, w), row by row on a board of ``cols`` columns.
+    """Images (N, 1 or 3, H, W) in [-1, 1], or latents in any range as (N, 1, h, w), row by row on ``cols`` columns.
 
     Values outside [-1, 1] are drawn as the nearest of the two. Labels name the rows and the columns.
+    Raises ``ValueError`` for another rank or other channels than one (``gray``) or three (``color``).
     """
-    expect(images.ndim == 4 and images.shape[1] == 1, "images", f"shape {tuple(images.shape)}", "(N, 1, H, W)")
+    drawable = images.ndim == 4 and images.shape[1] in (1, 3)
+    expect(drawable, "images", f"shape {tuple(images.shape)}", "(N, 1, H, W) or (N, 3, H, W)")
+    pictures = gray(images) if images.shape[1] == 1 else color(images)
     rows = -(-len(images) // cols)
     side = WIDTH / (cols + (0.9 if row_labels else 0))
     fig, axes = figure(rows, cols, height or side * rows + (0.25 if col_labels else 0))
@@ -83,7 +92,7 @@ def board(
         for ax in axes.flat:
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
-        for ax, picture in zip(axes.flat, gray(images), strict=False):
+        for ax, picture in zip(axes.flat, pictures, strict=False):
             ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         for ax, name in zip(axes[:, 0], row_labels, strict=False):
             ax.set_ylabel(name, rotation=0, ha="right", va="center")
