@@ -1,31 +1,17 @@
-"""Floor 4. What is minimised. Each loss is a number for each sample, (B,): the mean is the caller's."""
+"""What a denoiser minimises: the squared error of its target, and score matching with its weightings."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from .condition import Condition
-from .denoiser import Denoiser
-from .dynamics import Dynamics
-from .errors import choose, expect
-from .gaussian import DiagonalGaussian
-from .path import Path
-from .prediction import target
-from .shapes import expand, rows
-
-
-def autoencoder_loss(x: Tensor, x_hat: Tensor, posterior: DiagonalGaussian, kl_weight: float) -> Tensor:
-    """Mean squared error a pixel, plus ``kl_weight`` times the KL to N(0, I) a latent entry, (B,). Implements :eq:`ae-loss`.
-
-    x, x_hat: (B, C, H, W). Both terms are means over their own entries, so the weight does not depend on the sizes.
-    Raises ``ValueError`` for shapes that differ or a negative weight.
-    Source: Rombach et al. (2022), section 3.1 and appendix G, without the perceptual and adversarial terms.
-    """
-    expect(x_hat.shape == x.shape, "x_hat", f"shape {tuple(x_hat.shape)}", f"the shape of x, {tuple(x.shape)}")
-    expect(kl_weight >= 0, "kl_weight", kl_weight, "a number >= 0")
-    entries = posterior.mean[0].numel()
-    return ((x - x_hat) ** 2).flatten(1).mean(1) + kl_weight * posterior.kl() / entries
+from ..condition import Condition
+from ..denoiser import Denoiser
+from ..dynamics import Dynamics
+from ..errors import choose, expect
+from ..path import Path
+from ..prediction import target
+from ..shapes import expand, rows
 
 
 def denoising_loss(denoiser: Denoiser, x0: Tensor, eps: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
