@@ -40,6 +40,7 @@ from .space import LatentSpace
 __version__ = "0.1.0"
 
 SUBMODULES = (
+    "bounds",
     "data",
     "elbo",
     "exercises",
