@@ -31,7 +31,10 @@ NETWORKS = {  # storeys inside nn
     "__init__": 9,
 }
 TOP_ONLY = {"matplotlib", "mpl_toolkits", "ipywidgets", "IPython", "PIL"}
-READS_PICTURES = ("data", "pictures")  # drawing is the top floor's; reading a picture file is this file's, and needs Pillow
+READS_PICTURES = (
+    "data",
+    "pictures",
+)  # drawing is the top floor's; reading a picture file is this file's, and needs Pillow
 LONGEST = 300
 
 

@@ -5,13 +5,16 @@ from typing import Any
 from ..errors import choose, expect
 from .digits import load_digits
 from .memory import InMemory
+from .photos import load_photos, photo, photo_crop, photo_names
 from .points import load_points, six_gaussians
 
-LOADERS = {"digits": load_digits, "points": load_points}
+LOADERS = {"digits": load_digits, "photos": load_photos, "points": load_points}
 
 
 def load(name: str, split: str = "train", size: int | None = None, **options: Any) -> InMemory:
-    """A data set by name: "digits" (images in [-1, 1] with labels) or "points" (2-D toy data).
+    """A data set by name: images in [-1, 1] with labels, captions or masks, or points in the plane.
+
+    "digits" (handwritten), "photos" (crops of real photographs), "points" (2-D toy data).
 
     split: "train" or "test", which never share an example. size: the side of the images in pixels.
     Raises ``ValueError`` for an unknown name, split or size.
@@ -22,4 +25,4 @@ def load(name: str, split: str = "train", size: int | None = None, **options: An
     return loader(split, size, **options)
 
 
-__all__ = ["LOADERS", "InMemory", "load", "six_gaussians"]
+__all__ = ["LOADERS", "InMemory", "load", "photo", "photo_crop", "photo_names", "six_gaussians"]
