@@ -59,7 +59,7 @@ def gaussian_nll(x: Tensor, x_hat: Tensor, variance: float | Tensor) -> Tensor:
     Source: Kingma and Welling (2014), appendix C.2.
     """
     alike(x, x_hat)
-    v = torch.as_tensor(variance).to(x)
+    v = torch.as_tensor(variance, dtype=x.dtype, device=x.device)
     if v.device.type == "cpu":
         expect(bool((v > 0).all()), "variance", float(v.detach().min()), "a number > 0")
     v = torch.as_tensor(expand(v, x) if v.ndim < x.ndim else v)

@@ -10,12 +10,6 @@ from ..gaussian import DiagonalGaussian
 from ..shapes import rows
 from .autoencoding import alike
 
-REDUCTIONS = {  # (is the squared error a mean over the D pixels?, is the KL a mean over the d latent entries?)
-    "sum_sum": (False, False),
-    "mean_mean": (True, True),
-    "mean_sum": (True, False),
-}
-
 
 def beta_loss(x: Tensor, x_hat: Tensor, posterior: DiagonalGaussian, beta: float, reduction: str = "sum_sum") -> Tensor:
     """Squared error of x plus ``beta`` times KL(posterior || N(0, I)), (B,). Implements :eq:`beta-loss`.
@@ -27,11 +21,10 @@ def beta_loss(x: Tensor, x_hat: Tensor, posterior: DiagonalGaussian, beta: float
     """
     alike(x, x_hat, posterior)
     expect(beta >= 0, "beta", beta, "a number >= 0")
-    mean_pixels, mean_latents = choose("reduction", reduction, REDUCTIONS)
-    squares, kl = rows((x - x_hat) ** 2).sum(1), posterior.kl()
-    return squares / (x[0].numel() if mean_pixels else 1) + beta * kl / (
-        posterior.mean[0].numel() if mean_latents else 1
-    )
+    pixels, latents = x.shape[1:].numel(), posterior.mean.shape[1:].numel()
+    divisors = {"sum_sum": (1, 1), "mean_mean": (pixels, latents), "mean_sum": (pixels, 1)}
+    squares_by, kl_by = choose("reduction", reduction, divisors)
+    return rows((x - x_hat) ** 2).sum(1) / squares_by + beta * posterior.kl() / kl_by
 
 
 @dataclass(frozen=True)
