@@ -1,7 +1,17 @@
 """The networks: small instances of the real architectures, one configuration dataclass each."""
 
 from .autoencoder import AutoencoderConfig, AutoencoderKL
+from .pointcoder import PointCoder, PointCoderConfig
 from .points import PointNet, PointNetConfig
 from .unet import UNet, UNetConfig
 
-__all__ = ["AutoencoderConfig", "AutoencoderKL", "PointNet", "PointNetConfig", "UNet", "UNetConfig"]
+__all__ = [
+    "AutoencoderConfig",
+    "AutoencoderKL",
+    "PointCoder",
+    "PointCoderConfig",
+    "PointNet",
+    "PointNetConfig",
+    "UNet",
+    "UNetConfig",
+]
