@@ -1,10 +1,11 @@
 """Floor 0: broadcasting, refusals, devices, scales and generators."""
 
+import numpy as np
 import pytest
 import torch
 
-from tinyldm import device, expand, scale, seeded
-from tinyldm.errors import choose, expect, image_batch, in_range
+from tinyldm import VP, GaussianMixture, device, expand, grid, scale, seeded
+from tinyldm.errors import choose, expect, image_batch, in_range, whole_number
 from tinyldm.runtime import normal
 
 
@@ -57,6 +58,33 @@ def test_expect_says_what_and_why():
     expect(True, "n", 3, "anything")
     with pytest.raises(ValueError, match=r"^n: expected a whole number, got 2\.5$"):
         expect(False, "n", 2.5, "a whole number")
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), np.arange(4)[-1]])
+def test_whole_takes_the_whole_numbers_of_python_and_numpy(value):
+    found = whole_number("n", value, 1, 3)
+    assert found == 3
+    assert type(found) is int
+
+
+@pytest.mark.parametrize("value", [True, np.True_, 3.0, np.float64(3), "3", None, torch.tensor(3), [3]])
+def test_whole_refuses_what_is_no_whole_number(value):
+    with pytest.raises(ValueError, match=r"^n: expected a whole number >= 1, got "):
+        whole_number("n", value, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "high", "bounds"), [(0, None, ">= 1"), (-2, 8, "from 1 to 8"), (9, 8, "from 1 to 8")]
+)
+def test_whole_refuses_what_lies_outside(value, high, bounds):
+    with pytest.raises(ValueError, match=rf"^n: expected a number of steps {bounds}, got {value}$"):
+        whole_number("n", value, 1, high, "a number of steps")
+
+
+def test_a_number_from_numpy_is_a_number_everywhere():
+    for n in np.array([4, 8]):
+        assert torch.equal(grid(VP(), n), grid(VP(), int(n)))
+        assert GaussianMixture([1.0], [[0.0]], stds=[1.0]).sample(n).shape == (n, 1)
 
 
 @pytest.mark.parametrize("bad", [-0.1, 1.1, float("nan"), float("inf"), -float("inf")])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .errors import expect
+from .errors import expect, whole_number
 from .gaussian import DiagonalGaussian
 
 
@@ -21,7 +21,7 @@ def log_weights(
     log_joint: latents (B, ...) -> log p(x, z), (B,). The samples are reparameterised, so gradients reach the posterior.
     The mean of these numbers is the ELBO. Raises ``ValueError`` for draws below 1 or a log_joint of another shape.
     """
-    expect(isinstance(draws, int) and draws >= 1, "draws", draws, "a whole number >= 1")
+    draws = whole_number("draws", draws, 1)
     rows = []
     for _ in range(draws):
         z = posterior.sample(generator)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .dynamics import Dynamics
-from .errors import expect
+from .errors import expect, whole_number
 from .path import Path
 from .runtime import normal
 from .shapes import rows
@@ -64,7 +64,7 @@ def continuous_bound(dynamics: Dynamics, x0: Tensor, draws: int = 1, generator: 
     It depends on the path only through lam at its two ends. Implements :eq:`continuous-elbo`.
     Source: Kingma et al. (2021), section 5.1; Song, Durkan et al. (2021), theorem 1.
     """
-    expect(isinstance(draws, int) and draws >= 1, "draws", draws, "a whole number >= 1")
+    draws = whole_number("draws", draws, 1)
     path, total = dynamics.path, torch.zeros(len(x0), device=x0.device, dtype=x0.dtype)
     width = float(path.lam(torch.tensor(path.t_min).double()) - path.lam(torch.tensor(path.t_max).double()))
     for _ in range(draws):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from numbers import Integral
 from typing import TypeVar
 
 import torch
@@ -27,6 +28,18 @@ def expect(condition: bool, argument: str, given: object, expected: str) -> None
     """Raise ``ValueError`` unless ``condition`` holds."""
     if not condition:
         raise ValueError(f"{argument}: expected {expected}, got {given}")
+
+
+def whole_number(argument: str, value: object, low: int, high: int | None = None, what: str = "a whole number") -> int:
+    """``value`` as an int if it is a whole number from ``low`` on (up to ``high``), Python's or numpy's; a bool is none.
+
+    Raises ``ValueError`` naming ``argument``, what was given and ``what`` was expected.
+    """
+    number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
+    bounds = f">= {low}" if high is None else f"from {low} to {high}"
+    if number is None or number < low or (high is not None and number > high):
+        raise ValueError(f"{argument}: expected {what} {bounds}, got {value!r}")
+    return number
 
 
 def in_range(argument: str, value: Tensor, low: float, high: float) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import choose, expect
+from .errors import choose, expect, whole_number
 from .path import DiscreteVP, Path
 
 
@@ -64,7 +64,7 @@ def grid(path: Path, n: int, kind: str = "lam") -> Tensor:
     Raises ``ValueError`` for n < 1, an unknown kind, more "discrete" steps than the table has, and for all but "t" and
     "discrete" where no data is left at t_max.
     """
-    expect(isinstance(n, int) and n >= 1, "n", n, "a whole number of steps >= 1")
+    n = whole_number("n", n, 1, what="a whole number of steps")
     ts = choose("kind", kind, KINDS)(path, torch.linspace(0, 1, n + 1, dtype=torch.float64))
     ts[0], ts[-1] = path.t_max, path.t_min
     return ts
@@ -99,12 +99,8 @@ def timesteps(path: Path, n: int, spacing: str = "trailing", offset: int = 0) ->
     Source: Lin et al., Common Diffusion Noise Schedules and Sample Steps are Flawed (2024), table 2.
     """
     entries = path.steps if isinstance(path, DiscreteVP) else round((path.t_max - path.t_min) * 1000) + 1
-    expect(
-        isinstance(n, int) and 1 <= n <= entries,
-        "n",
-        n,
-        f"a whole number of steps from 1 to {entries}, the table's length",
-    )
+    n = whole_number("n", n, 1, what="a whole number of steps")
+    expect(n <= entries, "n", n, f"a whole number of steps from 1 to {entries}, the table's length")
     chosen = choose("spacing", spacing, SPACINGS)(entries, n, offset)
     inside = bool(chosen.max() < entries and chosen.min() >= 0)
     expect(inside, "offset", offset, f"an offset that keeps entry {int(chosen.max())} inside the table of {entries}")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .condition import Condition
 from .denoiser import Denoiser, guided
 from .dynamics import Dynamics
-from .errors import choose, expect, in_range
+from .errors import choose, expect, in_range, whole_number
 from .files import atomic_folder, read_json, read_safetensors
 from .grids import grid
 from .nn import AutoencoderConfig, UNet, UNetConfig
@@ -62,8 +62,8 @@ class LatentDiffusion:
         cond: what to show; None for anything. guidance: see ``guided``. solver: a step's name, a step, or a ``Solver``.
         Raises ``ValueError`` for n or steps below 1, labels out of range or not n of them, unknown names.
         """
-        expect(isinstance(n, int) and n >= 1, "n", n, "a whole number >= 1")
-        expect(isinstance(steps, int) and steps >= 1, "steps", steps, "a whole number >= 1")
+        n = whole_number("n", n, 1)
+        steps = whole_number("steps", steps, 1)
         cond = cond or Condition()
         self._check_label(cond.label, n)
         weight = next(self.denoiser.net.parameters())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .dynamics import Dynamics
-from .errors import expect
+from .errors import expect, whole_number
 from .shapes import rows
 
 EARLY = 1e-4  # data enter at this fraction of t_min: near enough to t = 0 that the noise there does not matter
@@ -62,7 +62,9 @@ def log_likelihood(
     from scipy.integrate import solve_ivp  # here, so that the library's import does not wait for it
 
     expect(rtol > 0 and atol > 0, "rtol, atol", (rtol, atol), "numbers > 0")
-    expect(hutchinson is None or hutchinson >= 1, "hutchinson", hutchinson, "None or a number of probes >= 1")
+    hutchinson = (
+        None if hutchinson is None else whole_number("hutchinson", hutchinson, 1, what="None or a number of probes")
+    )
     expect(bool(x.is_floating_point() and torch.isfinite(x).all()), "x", f"{x.dtype}", "finite floating-point numbers")
     path, probes = dynamics.path, None
     _can_be_followed(dynamics, x)
@@ -125,6 +127,6 @@ def bits_per_dimension(log_prob: Tensor, entries: int, width: float = 1.0) -> Te
     log_prob: (B,) nats, a density over ``entries`` numbers. width: the distance of two grey levels in the data's units,
     2/255 for 8 bits in [-1, 1]. Source: Theis et al., A note on the evaluation of generative models (2016), section 3.1.
     """
-    expect(entries >= 1, "entries", entries, "a whole number >= 1")
+    entries = whole_number("entries", entries, 1)
     expect(width > 0, "width", width, "a number > 0")
     return -log_prob / (entries * math.log(2)) - math.log2(width)

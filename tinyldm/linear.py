@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .errors import expect
+from .errors import expect, whole_number
 from .gaussian import DiagonalGaussian
 
 
@@ -27,7 +27,7 @@ def pca(x: Tensor, d: int) -> Components:
     """
     expect(x.ndim == 2 and x.is_floating_point(), "x", f"{x.dtype}, shape {tuple(x.shape)}", "floats of shape (N, D)")
     expect(bool(x.isfinite().all()), "x", "NaN or infinity", "finite numbers")
-    expect(isinstance(d, int) and 1 <= d <= min(x.shape), "d", d, f"a whole number from 1 to {min(x.shape)}")
+    d = whole_number("d", d, 1, min(x.shape))
     mean = x.mean(0)
     _, stretch, rows = torch.linalg.svd(x - mean, full_matrices=False)
     return Components(mean, _upright(rows[:d].mT), stretch[:d] ** 2 / len(x))
@@ -40,7 +40,7 @@ def linear_ae_error(variances: Tensor, d: int) -> Tensor:
     Raises ``ValueError`` for negative variances or another d. Source: Baldi and Hornik (1989).
     """
     _variances(variances)
-    expect(isinstance(d, int) and 0 <= d <= len(variances), "d", d, f"a whole number from 0 to {len(variances)}")
+    d = whole_number("d", d, 0, len(variances))
     return variances.sort(descending=True).values[d:].sum()
 
 
@@ -97,7 +97,7 @@ def linear_vae(covariance: Tensor, noise: float, d: int, mean: Tensor | None = N
     expect(square, "covariance", f"shape {tuple(covariance.shape)}", "shape (D, D)")
     expect(bool(covariance.isfinite().all()), "covariance", "NaN or infinity", "finite numbers")
     expect(torch.allclose(covariance, covariance.mT), "covariance", "an asymmetric matrix", "a symmetric one")
-    expect(isinstance(d, int) and 1 <= d <= len(covariance), "d", d, f"a whole number from 1 to {len(covariance)}")
+    d = whole_number("d", d, 1, len(covariance))
     values, vectors = torch.linalg.eigh(covariance)
     least, most = float(values[0]), float(values[-1])
     expect(least >= -1e-5 * abs(most), "covariance", f"an eigenvalue {least:g}", "no negative eigenvalue")

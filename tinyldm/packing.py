@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from .errors import expect
+from .errors import expect, whole_number
 
 
 def pack(z: Tensor, p: int = 2) -> Tensor:
@@ -35,6 +35,6 @@ def unpack(tokens: Tensor, height: int, width: int, p: int = 2) -> Tensor:
 
 
 def _check(height: int, width: int, p: int) -> None:
-    expect(p >= 1, "p", p, "a whole number >= 1")
+    whole_number("p", p, 1)
     fits = height > 0 and width > 0 and height % p == 0 and width % p == 0
     expect(fits, "height, width", f"{height}x{width}", f"sides divisible by p={p}")

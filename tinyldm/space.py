@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import expect, in_range
+from .errors import expect, in_range, whole_number
 from .nn import AutoencoderKL
 
 CHUNK = 256  # images that go through a network at once
@@ -41,7 +41,7 @@ class LatentSpace:
             expect(bool(value.isfinite().all()), name, given, "finite numbers")
             object.__setattr__(self, name, float(given) if value.ndim == 0 else value)
         expect(bool((torch.as_tensor(self.scale) != 0).all()), "scale", self.scale, "no number that is 0")
-        expect(self.pack >= 1, "pack", self.pack, "a whole number >= 1")
+        object.__setattr__(self, "pack", whole_number("pack", self.pack, 1))
 
     @classmethod
     def measured(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .errors import expect, in_range
+from .errors import expect, in_range, whole_number
 from .path import Path
 
 
@@ -13,7 +13,7 @@ def _spread(path: Path, u: Tensor) -> Tensor:
 
 def _slices(n: int, generator: torch.Generator | None) -> Tensor:
     """n numbers in [0, 1), one uniform in each of n equal slices, shuffled."""
-    expect(isinstance(n, int) and n >= 1, "n", n, "a whole number >= 1")
+    n = whole_number("n", n, 1)
     return (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) / n
 
 
@@ -30,7 +30,8 @@ def antithetic_times(path: Path, n: int, generator: torch.Generator | None = Non
 
     Source: Ho et al.'s released sampler of pairs t, T - t - 1. Raises ``ValueError`` for an odd n.
     """
-    expect(isinstance(n, int) and n >= 2 and n % 2 == 0, "n", n, "an even number >= 2: times come in pairs")
+    n = whole_number("n", n, 2, what="an even number")
+    expect(n % 2 == 0, "n", n, "an even number: times come in pairs")
     u = torch.rand(n // 2, generator=generator)
     return _spread(path, torch.cat([u, 1 - u]))
 
@@ -58,7 +59,7 @@ def logit_normal_times(
 
     Source: Esser et al., Scaling Rectified Flow Transformers (2024), section 3.1. Raises ``ValueError`` for std <= 0.
     """
-    expect(isinstance(n, int) and n >= 1, "n", n, "a whole number >= 1")
+    n = whole_number("n", n, 1)
     expect(std > 0, "std", std, "a number > 0")
     t = torch.sigmoid(mean + std * torch.randn(n, generator=generator))
     return t.clamp(path.t_min, path.t_max)

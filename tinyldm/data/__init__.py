@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..errors import choose, expect
+from ..errors import choose, whole_number
 from .digits import load_digits
 from .memory import InMemory
 from .photos import load_photos, photo, photo_crop, photo_names
@@ -21,7 +21,7 @@ def load(name: str, split: str = "train", size: int | None = None, **options: An
     """
     loader = choose("name", name, LOADERS)
     choose("split", split, {"train": 0, "test": 1})
-    expect(size is None or (isinstance(size, int) and size >= 1), "size", size, "a whole number of pixels >= 1")
+    size = None if size is None else whole_number("size", size, 1, what="a whole number of pixels")
     return loader(split, size, **options)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import choose, expect
+from ..errors import choose, expect, whole_number
 from ..runtime import seeded
 from .memory import InMemory
 from .pictures import read, resize
@@ -105,7 +105,7 @@ def photo_crop(name: str, size: int = 64) -> Tensor:
     Raises ``ValueError`` for an unknown name or size < 1.
     """
     crop = choose("name", name, CROPS)
-    expect(isinstance(size, int) and size >= 1, "size", size, "a whole number of pixels >= 1")
+    size = whole_number("size", size, 1, what="a whole number of pixels")
     whole = photo(crop.photo)
     return resize(whole[:, crop.top : crop.top + crop.side, crop.left : crop.left + crop.side], (size, size)).clone()
 
@@ -118,7 +118,7 @@ def load_photos(split: str, size: int | None = None, n: int = 2000, seed: int = 
     unless said otherwise. Raises ``ValueError`` for n < 1 or a size that no photograph has.
     """
     size = size or 64
-    expect(isinstance(n, int) and n >= 1, "n", n, "a whole number >= 1")
+    n = whole_number("n", n, 1)
     sources = [(k, level) for k, name in enumerate(photo_names(split)) for level in _levels(name)]
     sources = [(k, level) for k, level in sources if min(level.shape[1:]) >= size]
     largest = max(min(_levels(name)[0].shape[1:]) for name in photo_names(split))

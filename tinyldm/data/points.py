@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..errors import choose, expect
+from ..errors import choose, expect, whole_number
 from ..gaussian import GaussianMixture
 from ..runtime import seeded
 from .memory import InMemory
@@ -57,7 +57,7 @@ def load_points(split: str, size: int | None = None, shape: str = "mixture", n: 
     Train and test are different draws. Raises ``ValueError`` for an unknown shape, n < 1 or a size (points have none).
     """
     expect(size is None, "size", size, "None: points have no size")
-    expect(isinstance(n, int) and n >= 1, "n", n, "a whole number >= 1")
+    n = whole_number("n", n, 1)
     draw = choose("shape", shape, SHAPES)
     point, label = draw(n, seeded(2 * seed + (split == "test")))
     return InMemory({"point": point, "label": label})

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..errors import expect, in_range
+from ..errors import expect, in_range, whole_number
 from ..path import Path
 from ..prediction import Predict, Prediction
 from ..runtime import normal
@@ -53,7 +53,7 @@ class GaussianMixture:
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n independent points, (n, D), float64."""
-        expect(isinstance(n, int) and n >= 1, "n", n, "a whole number >= 1")
+        n = whole_number("n", n, 1)
         chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         noise = normal((n, self.means.shape[1]), generator, self.means) * self.variances[chosen].sqrt()
         if self.vectors is not None:

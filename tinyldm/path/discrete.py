@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import choose, expect
+from ..errors import choose, expect, whole_number
 from .base import Path
 
 
@@ -82,7 +82,7 @@ class DiscreteVP(Path):
         Schedules and Sample Steps are Flawed (2024), algorithm 1.
         Raises ``ValueError`` for an unknown kind, betas outside (0, 1) or fewer than two steps.
         """
-        expect(isinstance(steps, int) and steps >= 2, "steps", steps, "a whole number >= 2")
+        steps = whole_number("steps", steps, 2)
         ordered = 0 < beta_start <= beta_end < 1
         expect(ordered, "beta_start, beta_end", (beta_start, beta_end), "0 < beta_start <= beta_end < 1")
         betas = choose("kind", kind, BETAS)(beta_start, beta_end, steps)

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ..dynamics import Dynamics
-from ..errors import expect
+from ..errors import whole_number
 from ..path import Moment
 from .stochastic import ddim
 
@@ -147,4 +147,4 @@ def _finite(past: Past) -> Past:
 
 
 def check_order(order: int) -> None:
-    expect(isinstance(order, int) and 1 <= order <= 8, "order", order, "a whole number from 1 to 8")
+    whole_number("order", order, 1, 8)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..dynamics import Dynamics
-from ..errors import expect
+from ..errors import expect, whole_number
 from ..path import Moment
 from ..runtime import normal
 from ..shapes import mix
@@ -127,8 +127,7 @@ def predictor_corrector(predictor: Step, corrector: Step, n: int = 1) -> Step:
 
     Source: Song et al. (2021), section 4.2, algorithm 1. Raises ``ValueError`` for n < 0.
     """
-    expect(isinstance(n, int) and n >= 0, "n", n, "a whole number >= 0")
-    return partial(_predict_correct, predictor=predictor, corrector=corrector, n=n)
+    return partial(_predict_correct, predictor=predictor, corrector=corrector, n=whole_number("n", n, 0))
 
 
 def _predict_correct(
