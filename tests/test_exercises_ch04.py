@@ -1,0 +1,154 @@
+"""Chapter 04's graders: right answers in several forms pass, each typical mistake is named, nothing gives the solution away."""
+
+import re
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+import tinyldm as tl
+from tinyldm.exercises import check, names
+
+ARGUMENTS = {"04-1": "f, g", "04-2": "p, q", "04-3": "decays", "04-5": "z, weight, bias"}
+GIVEAWAY = r"\*|/|=|sqrt|√|\(s\)|\(t\)|cumprod|permute\(|minimum|answer is|letter b"
+
+UNIT = "f, g = f / f.norm(dim=1, keepdim=True), g / g.norm(dim=1, keepdim=True)\n"
+LAYER = UNIT + "return ((f - g) ** 2).sum(1).mean((1, 2))"
+SHARES = """start, rest = 1.0, []
+for m in decays.tolist():
+    start, rest = start * m, [share * m for share in rest] + [1 - m]
+return [start] + rest"""
+TOKENS = """b, c, h, w = z.shape
+squares = z.reshape(b, c, h // 2, 2, w // 2, 2)
+tokens = squares.permute(0, 2, 4, 1, 3, 5).flatten(1, 2).flatten(2)
+return tokens @ weight.reshape(len(weight), -1).T + bias"""
+PLANTED = ("(0, 2, 4, 1, 3, 5)", "(0, 4, 2, 3, 5, 1)")
+
+RIGHT = [
+    ("04-1", LAYER),
+    ("04-1", "2 - 2 * torch.nn.functional.cosine_similarity(f, g, dim=1).mean((1, 2))"),
+    ("04-1", "F = torch.nn.functional\nd = F.normalize(f.float(), dim=1) - F.normalize(g.float(), dim=1)\n"
+             "return d.pow(2).sum(1).flatten(1).mean(1)"),
+    ("04-1", "a, b = f.numpy(), g.numpy()\na, b = (v / np.sqrt((v**2).sum(1, keepdims=True)) for v in (a, b))\n"
+             "return ((a - b) ** 2).sum(1).mean(axis=(1, 2))"),
+    ("04-2", "2 * torch.minimum(p, q).sum()"),
+    ("04-2", "2 - (p - q).abs().sum()"),
+    ("04-2", "sum(2 * min(a, b) for a, b in zip(p.tolist(), q.tolist()))"),
+    ("04-2", "d = torch.sign(p - q)\nreturn (p * (1 - d).clamp(min=0) + q * (1 + d).clamp(min=0)).sum()"),
+    ("04-3", SHARES),
+    ("04-3", "n = len(decays)\nparts = torch.eye(n + 1, dtype=decays.dtype)\naverage = parts[0]\n"
+             "for i in range(n):\n    average = decays[i] * average + (1 - decays[i]) * parts[i + 1]\nreturn average"),
+    ("04-3", "tails = np.append(np.cumprod(decays.numpy()[::-1])[::-1], 1.0)\nreturn np.diff(tails, prepend=0.0)"),
+    ("04-5", TOKENS),
+    ("04-5", "torch.nn.functional.conv2d(z, weight, bias, stride=2).flatten(2).transpose(1, 2)"),
+    ("04-5", "tl.pack(z) @ weight.flatten(1).T + bias"),
+    ("04-5", "torch.nn.functional.linear(torch.nn.functional.unfold(z, 2, stride=2).mT, weight.flatten(1), bias)"),
+]  # fmt: skip
+
+
+def student(id, text):
+    """A student's function, from the text of its body or of the value that it returns."""
+    body = text if "return" in text else f"return {text}"
+    scope = {"torch": torch, "np": np, "tl": tl}
+    exec(f"def answer({ARGUMENTS[id]}):\n" + textwrap.indent(body, "    "), scope)
+    return scope["answer"]
+
+
+def ordered(*axes):
+    return TOKENS.replace(PLANTED[0], str(axes))
+
+
+@pytest.fixture
+def verdict(capsys):
+    """(id, answer) -> (right or not, the message on one line)."""
+
+    def ask(id, answer):
+        capsys.readouterr()
+        right = check(id, answer)
+        return right, " ".join(capsys.readouterr().out.split())
+
+    return ask
+
+
+@pytest.mark.parametrize(("id", "text"), RIGHT)
+def test_a_right_answer_is_accepted_in_any_form(id, text, verdict):
+    right, message = verdict(id, student(id, text))
+    assert right, message
+
+
+@pytest.mark.parametrize("letter", ["b", "B", " (b) "])
+def test_the_right_letter_is_accepted(letter, verdict):
+    assert verdict("04-4", letter)[0]
+
+
+MISTAKES = [
+    ("04-1", "((f - g) ** 2).sum(1).mean((1, 2))", "length 1"),
+    ("04-1", UNIT + "return ((f - g) ** 2).mean((1, 2, 3))", "channels are averaged"),
+    ("04-1", UNIT + "return ((f - g) ** 2).sum((1, 2, 3))", "larger picture"),
+    ("04-1", UNIT + "return (f - g).norm(dim=1).mean((1, 2))", "squared distances"),
+    ("04-1", UNIT + "return (f - g).abs().sum(1).mean((1, 2))", "absolute"),
+    ("04-1", UNIT + "return 1 - (f * g).sum(1).mean((1, 2))", "half"),
+    ("04-1", UNIT + "return (f * g).sum(1).mean((1, 2))", "cosine"),
+    ("04-1", LAYER.replace("norm(dim=1", "norm(dim=(2, 3)"), "over the picture"),
+    ("04-1", LAYER.replace("norm(dim=1", "pow(2).sum((1, 2, 3)").replace("True)", "True).sqrt()"), "whole map"),
+    ("04-1", LAYER.replace("norm(dim=1", "pow(2).sum(dim=1"), "square root is missing"),
+    ("04-1", LAYER.replace("norm(dim=1", "abs().sum(dim=1"), "absolute values"),
+    ("04-1", LAYER.replace("norm(dim=1", "pow(2).mean(1").replace("True)", "True).sqrt()"), "not the mean"),
+    ("04-1", UNIT + "return ((f - g) ** 2).sum(1).mean()", "averaged over the batch"),
+    ("04-2", "torch.minimum(p, q).sum()", "half"),
+    ("04-2", "2 - (p - q).abs().sum() / 2", "counted once"),
+    ("04-2", "2 - 2 * (p - q).abs().sum()", "counted twice"),
+    ("04-2", "(p - q).abs().sum() / 2", "total variation"),
+    ("04-2", "(p - q).abs().sum()", "gains"),
+    ("04-2", "2 + (p - q).abs().sum()", "flipped"),
+    ("04-2", "2 * torch.minimum(p, q)", "add them up"),
+    ("04-2", "2 * torch.minimum(p, q).mean()", "averaged"),
+    ("04-2", "-(q * torch.sign(p - q)).sum()", "generator"),
+    ("04-2", "torch.sign(p - q)", "best discriminator; its loss"),
+    ("04-2", "m = (p + q) / 2\nreturn -(p * (p / 2 / m).log()).sum() - (q * (q / 2 / m).log()).sum()", "logistic"),
+    ("04-2", "2.0", "always says 0"),
+    ("04-3", SHARES.replace("[start] + rest", "rest"), "the start is missing"),
+    ("04-3", SHARES.replace("[1 - m]", "[(1 - m) * m]"), "own decay"),
+    ("04-3", "torch.cat([decays.prod()[None], 1 - decays])", "every later update"),
+    ("04-3", "torch.full((len(decays) + 1,), 1 / (len(decays) + 1))", "equal"),
+    ("04-3", SHARES.replace("[start] + rest", "rest + [start]"), "oldest"),
+    ("04-3", SHARES.replace("[start] + rest", "([start] + rest)[::-1]"), "reversed"),
+    ("04-3", SHARES.replace("[start] + rest", "[0.0] + rest"), "never disappears"),
+    ("04-3", "decays = 1 - decays\n" + SHARES, "other way round"),
+    ("04-5", TOKENS.replace(*PLANTED), "both faults"),
+    ("04-5", ordered(0, 2, 4, 3, 5, 1), "inside a token"),
+    ("04-5", ordered(0, 4, 2, 1, 3, 5), "run down the columns"),
+    ("04-5", ordered(0, 2, 4, 1, 5, 3), "little square"),
+    ("04-5", ordered(0, 2, 4, 3, 1, 5), "between row and column"),
+    ("04-5", TOKENS.replace(" + bias", ""), "bias"),
+    ("04-5", "z.reshape(len(z), -1, weight[0].numel()) @ weight.flatten(1).T + bias", "cut into pieces"),
+    ("04-5", "torch.nn.functional.conv2d(z, weight, bias, stride=2)", "arrange them as tokens"),
+    ("04-5", "torch.nn.functional.conv2d(z, weight, bias, stride=2).flatten(2)", "changed places"),
+    ("04-5", "tl.pack(z) @ weight.reshape(len(weight), -1) + bias", "stopped with"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("id", "text", "word"), MISTAKES)
+def test_a_typical_mistake_is_named_without_giving_the_solution_away(id, text, word, verdict):
+    right, message = verdict(id, student(id, text))
+    assert not right
+    assert re.search(word, message), message
+    assert "stopped with" in message or not re.search(GIVEAWAY, message.split("not yet:")[1]), message
+
+
+@pytest.mark.parametrize("letter", ["a", "c", "d"])
+def test_a_wrong_letter_is_told_what_it_overlooks(letter, verdict):
+    right, message = verdict("04-4", letter)
+    assert not right
+    assert not re.search(GIVEAWAY, message.split("not yet:")[1]), message
+
+
+def test_every_exercise_has_a_right_answer_here():
+    assert sorted({id for id, _ in RIGHT} | {"04-4"}) == [id for id in names() if id.startswith("04-")]
+
+
+@pytest.mark.parametrize("id", [*ARGUMENTS, "04-4"])
+@pytest.mark.parametrize("answer", [None, ..., "x", 3.0, torch.zeros(2)])
+def test_what_is_no_answer_is_refused(id, answer, verdict):
+    assert not verdict(id, answer)[0]
