@@ -60,32 +60,33 @@ def _js(p: Tensor, q: Tensor) -> Tensor:
 
 
 def grade_hinge(answer: Any) -> None:
-    """04-2: the smallest hinge loss is twice the overlap of the two distributions."""
+    """04-2: the smallest hinge loss is the overlap of the two distributions."""
     cases = [
         {"p": torch.tensor([0.5, 0.3, 0.2]).double(), "q": torch.tensor([0.1, 0.3, 0.6]).double()},
         {"p": torch.tensor([0.7, 0.1, 0.1, 0.1]).double(), "q": torch.tensor([0.25, 0.4, 0.05, 0.3]).double()},
     ]
     grade_function(
         answer,
-        lambda p, q: 2 * torch.minimum(p, q).sum(),
+        lambda p, q: torch.minimum(p, q).sum(),
         cases,
         wrong=[
-            (lambda p, q: torch.minimum(p, q).sum(), "half of what is asked for: neither expectation in the loss carries a factor of one half."),
-            (lambda p, q: 2 - (p - q).abs().sum() / 2, "the gain is counted once; write the loss between the two kinks as 2 minus something and look at its coefficient again."),
-            (lambda p, q: 2 - 2 * (p - q).abs().sum(), "the gain is counted twice; write the loss between the two kinks as 2 minus something and look at its coefficient again."),
+            (lambda p, q: 2 * torch.minimum(p, q).sum(), "twice what is asked for: the loss is the mean of its two halves, each carries a factor of one half."),
+            (lambda p, q: 1 - (p - q).abs().sum(), "the gain is counted twice; write the loss between the two kinks as 1 minus something and look at its coefficient again."),
+            (lambda p, q: 2 - (p - q).abs().sum() / 2, "what is left when the distributions are alike? A logit of 0 everywhere then costs less than this."),
             (lambda p, q: (p - q).abs().sum() / 2, "this is the total variation distance; the loss goes the other way: easy to tell apart means a small loss."),
-            (lambda p, q: (p - q).abs().sum(), "this is what the best discriminator gains over one that always says 0; the loss itself is asked for."),
-            (lambda p, q: 2 + (p - q).abs().sum(), "the sign of the discriminator is flipped: this is the loss of the worst answer between the kinks."),
-            (lambda p, q: 2 * torch.maximum(p, q).sum(), "at each outcome the discriminator can choose, and it chooses the cheaper side."),
-            (lambda p, q: torch.maximum(p, q).sum(), "at each outcome the discriminator can choose, and it chooses the cheaper side; and a factor is missing."),
-            (lambda p, q: 2 * torch.minimum(p, q), "this is the loss of each outcome; add them up."),
-            (lambda p, q: 2 * torch.minimum(p, q).mean(), "the outcomes are averaged; the probabilities are the weights already, so add up."),
+            (lambda p, q: (p - q).abs().sum(), "this is a distance, twice the total variation; the loss goes the other way: easy to tell apart means a small loss."),
+            (lambda p, q: 1 + (p - q).abs().sum() / 2, "the sign of the discriminator is flipped: this is the loss of the worst answer between the kinks."),
+            (lambda p, q: 2 * torch.maximum(p, q).sum(), "at each outcome the discriminator can choose, and it chooses the cheaper side; and each half carries a factor."),
+            (lambda p, q: torch.minimum(p, q), "this is the loss of each outcome; add them up."),
+            (lambda p, q: torch.minimum(p, q).mean(), "the outcomes are averaged; the probabilities are the weights already, so add up."),
             (lambda p, q: -(q * (p - q).sign()).sum(), "this is the generator's loss at the best discriminator, not the discriminator's own."),
             (lambda p, q: torch.sign(p - q), "this is the best discriminator; its loss is asked for."),
-            (lambda p, q: torch.tensor(2.0).double(), "this is the loss of a discriminator that always says 0; a better one knows where each distribution is larger."),
+            (lambda p, q: torch.tensor(1.0).double(), "this is the loss of a discriminator that always says 0; a better one knows where each distribution is larger."),
+            (lambda p, q: torch.tensor(2.0).log() - _js(p, q), "this is the best value of the logistic loss of the first GANs; the hinge has another."),
             (lambda p, q: 2 * torch.tensor(2.0).log() - 2 * _js(p, q), "this is the best value of the logistic loss of the first GANs; the hinge has another."),
             (lambda p, q: _js(p, q), "this is the Jensen-Shannon divergence, which belongs to the logistic loss; the hinge has another."),
             (lambda p, q: (p * (p / q).log()).sum(), "this is a Kullback-Leibler divergence; no logarithm appears in the hinge."),
+            (lambda p, q: (p * q).sqrt().sum(), "this overlap takes geometric means; no product of the two appears in the hinge."),
         ],
     )  # fmt: skip
 
@@ -200,7 +201,9 @@ def grade_tokens(answer: Any) -> None:
 
 for _exercise in (
     Exercise("04-1", "One layer of a perceptual distance", 2, grade_layer, "it looks at directions, never at lengths."),
-    Exercise("04-2", "The best a discriminator can do", 3, grade_hinge, "twice the overlap: 0 apart, 2 when alike."),
+    Exercise(
+        "04-2", "The best a discriminator can do", 3, grade_hinge, "the overlap of the two: 0 apart, 1 when alike."
+    ),
     Exercise("04-3", "Who is in the average", 3, grade_shares, "and the shares add up to 1 with any decays."),
     Exercise("04-4", "The price of a sharp picture", 1, grade_posterior, "the error doubles for every distribution."),
     Exercise(
