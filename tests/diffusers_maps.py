@@ -1,28 +1,6 @@
-"""Which of our tensors is which of diffusers': the two networks are the same function when these names carry the same numbers."""
+"""Which of our U-Net's tensors is which of diffusers', and how to give both the same numbers. See ``nn.names``."""
 
-LEAVES = {  # by the class of our module: our name inside it -> theirs
-    "ResBlock": {"emb": "time_emb_proj", "skip": "conv_shortcut"},
-    "SelfAttention": {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out.0"},
-}
-
-
-def autoencoder_modules(config):
-    """Our module names -> diffusers.AutoencoderKL's."""
-    modules = {"quant": "quant_conv", "post_quant": "post_quant_conv"}
-    for side, block, sampler, count in (("encoder", "down", "downsamplers", 0), ("decoder", "up", "upsamplers", 1)):
-        for i in range(len(config.channels)):
-            for j in range(config.blocks + count):
-                modules[f"{side}.levels.{i}.{j}"] = f"{side}.{block}_blocks.{i}.resnets.{j}"
-            modules[f"{side}.levels.{i}.{config.blocks + count}"] = f"{side}.{block}_blocks.{i}.{sampler}.0"
-        modules[f"{side}.middle.block1"] = f"{side}.mid_block.resnets.0"
-        modules[f"{side}.middle.attention"] = f"{side}.mid_block.attentions.0"
-        modules[f"{side}.middle.block2"] = f"{side}.mid_block.resnets.1"
-        modules |= {
-            f"{side}.conv_in": f"{side}.conv_in",
-            f"{side}.norm": f"{side}.conv_norm_out",
-            f"{side}.conv_out": f"{side}.conv_out",
-        }
-    return modules
+from tinyldm.nn.names import LEAVES, tensor_names
 
 
 def unet_modules(config):
@@ -58,16 +36,8 @@ def unet_modules(config):
 
 
 def names(module, modules):
-    """Our parameter names -> theirs, for all parameters of ``module``. A parameter without a counterpart is a ``KeyError``."""
-    table = {}
-    for prefix, part in module.named_modules():
-        if prefix not in modules:
-            continue
-        leaves = LEAVES.get(type(part).__name__, {})
-        for name, _ in part.named_parameters():
-            head, dot, rest = name.rpartition(".")
-            table[f"{prefix}.{name}"] = f"{modules[prefix]}.{leaves.get(head, head)}{dot}{rest}"
-    return {name: table[name] for name, _ in module.named_parameters()}
+    """Our tensor names -> theirs, for all tensors of ``module``."""
+    return tensor_names(module, modules, LEAVES["diffusers"])
 
 
 def tie(ours, theirs, table):

@@ -14,7 +14,7 @@ TOP = 7
 FLOORS = {
     **dict.fromkeys(["shapes", "errors", "files", "runtime"], 0),
     "path": 1,
-    **dict.fromkeys(["prediction", "condition", "gaussian", "forward", "packing", "linear"], 2),
+    **dict.fromkeys(["prediction", "condition", "gaussian", "forward", "packing", "linear", "walks"], 2),
     "nn": NN,
     **dict.fromkeys(["denoiser", "dynamics"], 3),
     **dict.fromkeys(["losses", "times", "solvers", "grids", "likelihood", "elbo", "flow", "bounds"], 4),
@@ -25,7 +25,7 @@ FLOORS = {
 NETWORKS = {  # storeys inside nn
     **dict.fromkeys(["config", "layers"], 0),
     **dict.fromkeys(["autoencoder", "points", "pointcoder", "unet", "quantizer", "discriminator", "features"], 1),
-    **dict.fromkeys(["names", "tiling"], 2),
+    **dict.fromkeys(["names", "foreign", "tiling"], 2),
     "presets": 3,
     "weights": 4,
     "__init__": 9,

@@ -237,9 +237,9 @@ def edit(folder, change):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda c: c["denoiser"].update(channels=[8, 16]), "weights: .* tensors do not fit this configuration"),
-        (lambda c: c["autoencoder"].update(blocks=2), "weights: .*absent"),
-        (lambda c: c["denoiser"].update(classes=0), "weights: .*no such tensor"),
+        (lambda c: c["denoiser"].update(channels=[8, 16]), "state: .* tensors do not fit this configuration"),
+        (lambda c: c["autoencoder"].update(blocks=2), "state: .*absent"),
+        (lambda c: c["denoiser"].update(classes=0), "state: .*no such tensor"),
         (lambda c: c["denoiser"].update(head=2), "config field='head' is unknown; did you mean 'heads'"),
         (
             lambda c: c["path"].update(name="RectifedFlow"),

@@ -6,11 +6,13 @@ import random
 
 import pytest
 import torch
-from diffusers_maps import autoencoder_modules, names, tie, unet_modules
+from diffusers_maps import names, tie, unet_modules
 
 from tinyldm import Condition
 from tinyldm.nn import AutoencoderConfig, UNetConfig
+from tinyldm.nn.foreign import write_autoencoder
 from tinyldm.nn.layers import SelfAttention, sinusoids
+from tinyldm.nn.names import names as tensor_table
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -40,7 +42,8 @@ def random_autoencoder(seed):
     pick = random.Random(seed + 1)
     groups, levels = pick.choice([2, 4]), pick.choice([1, 2, 3])
     channels = tuple(groups * pick.choice([2, 3, 4]) for _ in range(levels))
-    return AutoencoderConfig(pick.choice([1, 3]), pick.choice([2, 4]), channels, pick.choice([1, 2]), groups)
+    sizes = pick.choice([1, 3]), pick.choice([2, 4]), channels, pick.choice([1, 2]), groups
+    return AutoencoderConfig(*sizes, tuple(pick.random() < 0.5 for _ in channels), pick.random() < 0.5)
 
 
 def random_unet(seed):
@@ -72,24 +75,14 @@ def their_unet(config):
 
 
 def their_autoencoder(config):
-    levels = len(config.channels)
-    return diffusers.AutoencoderKL(
-        in_channels=config.in_channels,
-        out_channels=config.in_channels,
-        down_block_types=["DownEncoderBlock2D"] * levels,
-        up_block_types=["UpDecoderBlock2D"] * levels,
-        block_out_channels=config.channels,
-        layers_per_block=config.blocks,
-        latent_channels=config.latent_channels,
-        norm_num_groups=config.groups,
-    )
+    return diffusers.AutoencoderKL.from_config(write_autoencoder(config))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_autoencoder_is_diffusers_autoencoder_kl(seed, rng, build):
     config = random_autoencoder(seed)
     ours, theirs = perturb(build(config, seed), rng), their_autoencoder(config)
-    table = names(ours, autoencoder_modules(config))
+    table = tensor_table(ours, "diffusers")
     tie(ours, theirs, table)
     ours, theirs = ours.double(), theirs.double()  # in float32 a gradient is a sum of too many rounded terms
     x = torch.rand(2, config.in_channels, 8, 12, generator=rng, dtype=torch.float64) * 2 - 1
@@ -110,8 +103,8 @@ def test_extreme_log_variances_are_held_where_diffusers_holds_them(bias, rng, bu
     config = random_autoencoder(0)
     ours, theirs = build(config), their_autoencoder(config)
     with torch.no_grad():
-        ours.quant.bias.fill_(bias)
-    tie(ours, theirs, names(ours, autoencoder_modules(config)))
+        ours.encoder.conv_out.bias.fill_(bias)
+    tie(ours, theirs, tensor_table(ours, "diffusers"))
     x = torch.rand(1, config.in_channels, 8, 8, generator=rng)
     q, reference = ours.encode(x), theirs.encode(x).latent_dist
     assert torch.equal(q.logvar, reference.logvar)

@@ -55,8 +55,9 @@ def atomic_folder(target: str | os.PathLike) -> Iterator[FilePath]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read (tensors, metadata) from a safetensors file.
+@contextmanager
+def open_safetensors(path: str | os.PathLike) -> Iterator[safe_open]:
+    """An open safetensors file, whose tensors are read when asked for.
 
     Raises ``FileNotFoundError`` when it is not there and ``ValueError`` when it is truncated or not safetensors.
     """
@@ -65,9 +66,15 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[s
         raise FileNotFoundError(f"path: no file at {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in list(file.keys())}, file.metadata() or {}
+            yield file
     except SafetensorError as error:
         raise ValueError(f"path: {path} is truncated or not a safetensors file ({error})") from error
+
+
+def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read (tensors, metadata) from a safetensors file; raises as ``open_safetensors`` does."""
+    with open_safetensors(path) as file:
+        return {name: file.get_tensor(name) for name in list(file.keys())}, file.metadata() or {}
 
 
 def read_json(path: str | os.PathLike) -> dict:

@@ -16,9 +16,10 @@ from .condition import Condition
 from .denoiser import Denoiser, guided
 from .dynamics import Dynamics
 from .errors import choose, expect, in_range, whole_number
-from .files import atomic_folder, read_json, read_safetensors
+from .files import atomic_folder, read_json
 from .grids import grid
 from .nn import AutoencoderConfig, UNet, UNetConfig
+from .nn.weights import load_state, open_state
 from .packing import pack, unpack
 from .path import PATHS, Path
 from .runtime import normal
@@ -139,11 +140,9 @@ class LatentDiffusion:
             Denoiser(UNetConfig.from_dict(config["denoiser"]).build(), path, config["row"]),
             tuple(config["latent"]),
         )
-        tensors, _ = read_safetensors(folder / "model.safetensors")
+        state = open_state(folder / "model.safetensors")
         for part, module in model.modules().items():
-            load_weights(
-                module, {n.removeprefix(f"{part}."): t for n, t in tensors.items() if n.startswith(f"{part}.")}
-            )
+            load_state(module.eval(), state.part(f"{part}."), "own")
         return model
 
 
@@ -151,18 +150,3 @@ def _fields(path: Path) -> dict[str, Any]:
     """What a path was made of, for a JSON file: numbers, and tables as lists."""
     values = {field.name: getattr(path, field.name) for field in fields(path) if field.init}
     return {name: v.tolist() if isinstance(v, Tensor) else v for name, v in values.items()}
-
-
-def load_weights(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Fill a module, in its own dtype, and put it in evaluation mode. Raises ``ValueError`` listing what does not fit."""
-    own = {name: tuple(t.shape) for name, t in module.state_dict().items()}
-    given = {name: tuple(t.shape) for name, t in state.items()}
-    wrong = [
-        f"{n}: {given.get(n, 'absent')}, expected {own.get(n, 'no such tensor')}"
-        for n in sorted(own.keys() | given.keys())
-        if own.get(n) != given.get(n)
-    ]
-    if wrong:
-        raise ValueError(f"weights: {len(wrong)} tensors do not fit this configuration: " + "; ".join(wrong[:3]))
-    module.load_state_dict(state)
-    module.eval()

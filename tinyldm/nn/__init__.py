@@ -1,5 +1,6 @@
 """The networks: small instances of the real architectures, one configuration dataclass each."""
 
+from . import presets, weights
 from .autoencoder import AutoencoderConfig, AutoencoderKL
 from .pointcoder import PointCoder, PointCoderConfig
 from .points import PointNet, PointNetConfig
@@ -14,4 +15,6 @@ __all__ = [
     "PointNetConfig",
     "UNet",
     "UNetConfig",
+    "presets",
+    "weights",
 ]

@@ -1,8 +1,9 @@
 """The autoencoder of latent diffusion: a convolutional encoder to a small diagonal Gaussian, and the way back."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,14 +13,18 @@ from .config import Config, check_channels
 from .layers import Downsample, ResBlock, SelfAttention, Upsample
 
 EPS = 1e-6  # GroupNorm's epsilon in LDM's autoencoder (the U-Net's is 1e-5)
+LOGVAR = (-30.0, 20.0)  # where LDM holds the log-variance
+Between = Callable[[int], nn.Module]  # what stands between two levels, by the width it works on
 
 
 @dataclass(frozen=True)
 class AutoencoderConfig(Config):
     """Sizes of an AutoencoderKL. Each entry of ``channels`` is a level; between levels the side halves.
 
-    Stable Diffusion's is ``AutoencoderConfig(3, 4, (128, 256, 512, 512), blocks=2, groups=32)``; the default is for
-    32x32 digits. Raises ``ValueError`` for widths that are no multiple of ``groups``.
+    attention: for every level, whether its blocks are followed by self-attention; () for none (the middle always
+    attends). quant: whether a 1x1 convolution stands on either side of the latent (Stable Diffusion 3 and FLUX have
+    none). The real ones are in ``presets``; the default is for 32x32 digits.
+    Raises ``ValueError`` for widths that are no multiple of ``groups``, or another number of levels in ``attention``.
     """
 
     in_channels: int = 1
@@ -27,11 +32,20 @@ class AutoencoderConfig(Config):
     channels: tuple[int, ...] = (16, 32, 64)
     blocks: int = 1
     groups: int = 8
+    attention: tuple[bool, ...] = ()
+    quant: bool = True
 
     def __post_init__(self) -> None:
         check_channels(self.channels, self.blocks, self.groups)
         expect(self.in_channels >= 1, "in_channels", self.in_channels, "at least 1")
         expect(self.latent_channels >= 1, "latent_channels", self.latent_channels, "at least 1")
+        levels = len(self.channels)
+        expect(len(self.attention) in (0, levels), "attention", self.attention, f"() or {levels} entries, one a level")
+
+    @property
+    def attends(self) -> tuple[bool, ...]:
+        """For every level, whether it attends."""
+        return self.attention or (False,) * len(self.channels)
 
     @property
     def factor(self) -> int:
@@ -56,8 +70,19 @@ class Middle(nn.Module):
         return self.block2(self.attention(self.block1(x)))
 
 
-def _blocks(cin: int, cout: int, count: int, groups: int) -> list[nn.Module]:
-    return [ResBlock(cin if i == 0 else cout, cout, groups, eps=EPS) for i in range(count)]
+def _levels(
+    channels: Sequence[int], attends: Sequence[bool], blocks: int, groups: int, between: Between
+) -> nn.Sequential:
+    """Levels of ``blocks`` residual blocks, each followed by self-attention where the level attends, and what is between them."""
+    levels, before = [], channels[0]
+    for i, (width, attention) in enumerate(zip(channels, attends, strict=True)):
+        layers: list[nn.Module] = []
+        for _ in range(blocks):
+            layers.append(ResBlock(before, width, groups, eps=EPS))
+            layers += [SelfAttention(width, groups, eps=EPS)] if attention else []
+            before = width
+        levels.append(nn.Sequential(*layers, *([between(width)] if i < len(channels) - 1 else [])))
+    return nn.Sequential(*levels)
 
 
 class Encoder(nn.Module):
@@ -67,12 +92,7 @@ class Encoder(nn.Module):
         super().__init__()
         widths, groups = config.channels, config.groups
         self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
-        levels = []
-        for i, width in enumerate(widths):
-            blocks = _blocks(widths[max(i - 1, 0)], width, config.blocks, groups)
-            last = i == len(widths) - 1
-            levels.append(nn.Sequential(*blocks, *([] if last else [Downsample(width, both_sides=False)])))
-        self.levels = nn.Sequential(*levels)
+        self.levels = _levels(widths, config.attends, config.blocks, groups, partial(Downsample, both_sides=False))
         self.middle = Middle(widths[-1], groups)
         self.norm = nn.GroupNorm(groups, widths[-1], EPS)
         self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
@@ -90,12 +110,7 @@ class Decoder(nn.Module):
         widths, groups = config.channels[::-1], config.groups
         self.conv_in = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
         self.middle = Middle(widths[0], groups)
-        levels = []
-        for i, width in enumerate(widths):
-            blocks = _blocks(widths[max(i - 1, 0)], width, config.blocks + 1, groups)
-            last = i == len(widths) - 1
-            levels.append(nn.Sequential(*blocks, *([] if last else [Upsample(width)])))
-        self.levels = nn.Sequential(*levels)
+        self.levels = _levels(widths, config.attends[::-1], config.blocks + 1, groups, Upsample)
         self.norm = nn.GroupNorm(groups, widths[-1], EPS)
         self.conv_out = nn.Conv2d(widths[-1], config.in_channels, 3, padding=1)
 
@@ -116,8 +131,8 @@ class AutoencoderKL(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         latent = config.latent_channels
-        self.quant = nn.Conv2d(2 * latent, 2 * latent, 1)
-        self.post_quant = nn.Conv2d(latent, latent, 1)
+        self.quant = nn.Conv2d(2 * latent, 2 * latent, 1) if config.quant else nn.Identity()
+        self.post_quant = nn.Conv2d(latent, latent, 1) if config.quant else nn.Identity()
 
     def encode(self, x: Tensor) -> DiagonalGaussian:
         """The posterior over latents. x: (B, in_channels, H, W) in [-1, 1] -> mean and logvar (B, latent_channels, h, w).
@@ -126,7 +141,7 @@ class AutoencoderKL(nn.Module):
         """
         image_batch("x", x, self.config.in_channels, self.config.factor)
         mean, logvar = self.quant(self.encoder(x)).chunk(2, dim=1)
-        return DiagonalGaussian(mean, torch.clamp(logvar, -30, 20))
+        return DiagonalGaussian(mean, logvar.clamp(*LOGVAR))
 
     def decode(self, z: Tensor) -> Tensor:
         """The image of a latent, (B, latent_channels, h, w) -> (B, in_channels, H, W), about [-1, 1].

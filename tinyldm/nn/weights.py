@@ -1,0 +1,187 @@
+"""Networks from files and to files: one way in, one way out, for diffusers' folders, CompVis' single files and our own.
+
+Nothing is unpickled, nothing is filled before everything fits, and there is never more than one copy of the weights.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..errors import choose, expect
+from ..files import atomic_folder, open_safetensors, read_json
+from .config import Config
+from .foreign import FACTS, READERS, WRITERS
+from .names import LAYOUTS, OWN, canonical, names
+from .pointcoder import PointCoderConfig
+from .points import PointNetConfig
+from .unet import UNetConfig
+
+CLASSES: dict[str, type[Config]] = {  # our own networks by class, saved with our own names
+    "PointCoder": PointCoderConfig,
+    "PointNet": PointNetConfig,
+    "UNet": UNetConfig,
+}
+PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
+REASON = "a safetensors file; a pickle can run any program when it is opened (convert it where you trust it)"
+
+
+def build(config: Mapping[str, Any]) -> nn.Module:
+    """A freshly initialised network from what ``config.json`` holds; ``_class_name`` says which.
+
+    Raises ``ValueError`` naming an unknown class, an unknown option or a value that our networks do not have.
+    """
+    kind = config.get("_class_name")
+    read = choose("_class_name", kind, {**READERS, **{name: own.from_dict for name, own in CLASSES.items()}})
+    return read({name: value for name, value in config.items() if not name.startswith("_")}).build()
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], layout: str = "diffusers") -> None:
+    """Fill ``module``, in its own dtype and place, with tensors named as in ``layout``: "diffusers", "compvis" or "own".
+
+    A module on the meta device gets memory first. Raises ``ValueError`` listing by name every tensor that is missing,
+    unknown or misshapen; the module is then untouched.
+    """
+    table, found = names(module, layout), canonical(state, module, layout)
+    shapes = {name: tuple(t.shape) for name, t in module.state_dict().items()}
+    expected = {table[name]: shape for name, shape in shapes.items()}
+    given = {name: tuple(state[file].shape) for name, file in found.items()}
+    wrong = [
+        f"{found.get(name, name)}: {given.get(name, 'absent')}, expected {expected.get(name, 'no such tensor')}"
+        for name in sorted(expected.keys() | given.keys())
+        if not _fits(given.get(name), expected.get(name))
+    ]
+    if wrong:
+        listed = "; ".join(wrong)
+        raise ValueError(
+            f"state: {len(wrong)} tensors do not fit this configuration: {listed}{_hint(module, state, layout)}"
+        )
+    if any(t.is_meta for t in module.state_dict().values()):
+        module.to_empty(device="cpu")
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            tensor.copy_(state[found[table[name]]].reshape(tensor.shape))
+
+
+def _fits(given: tuple[int, ...] | None, expected: tuple[int, ...] | None) -> bool:
+    """The same shape, where a 1x1 convolution is as good as the linear map that it is."""
+    if given is None or expected is None:
+        return False
+    return given == expected or (*given, 1, 1) == expected or given == (*expected, 1, 1)
+
+
+def _hint(module: nn.Module, state: Mapping[str, Tensor], layout: str) -> str:
+    """Another layout whose names these are, if there is one."""
+    kinds = [*LAYOUTS, OWN] if type(module).__name__ in READERS else [OWN]
+    known = {kind: len(set(names(module, kind).values()) & canonical(state, module, kind).keys()) for kind in kinds}
+    best = max(known, key=lambda kind: known[kind])
+    return f". These look like the names of layout={best!r}" if known[best] > known[layout] else ""
+
+
+class State(Mapping[str, Tensor]):
+    """The tensors of safetensors files, each read when it is asked for. where: name -> (file, name in the file)."""
+
+    def __init__(self, where: dict[str, tuple[FilePath, str]]) -> None:
+        self.where = where
+
+    def __getitem__(self, name: str) -> Tensor:
+        path, inside = self.where[name]
+        with open_safetensors(path) as file:
+            return file.get_tensor(inside)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.where)
+
+    def __len__(self) -> int:
+        return len(self.where)
+
+    def part(self, prefix: str) -> "State":
+        """The tensors whose names begin with ``prefix``, under what follows it."""
+        return State({n.removeprefix(prefix): place for n, place in self.where.items() if n.startswith(prefix)})
+
+
+def open_state(path: str | os.PathLike) -> State:
+    """The tensors of a safetensors file, or of the files that an ``index.json`` lists, without reading them yet.
+
+    Raises ``FileNotFoundError`` for a file that is absent, ``ValueError`` for a damaged one or a pickle.
+    """
+    path = FilePath(path)
+    expect(path.suffix not in PICKLES, "path", path, REASON)
+    if path.suffix != ".json":
+        with open_safetensors(path) as file:
+            return State({name: (path, name) for name in list(file.keys())})
+    files = read_json(path).get("weight_map", {})
+    for file in set(files.values()):
+        expect(FilePath(file).name == file, "weight_map", file, "the name of a file in the same folder")
+        with open_safetensors(path.with_name(file)):  # all there and whole, before anything is filled
+            pass
+    return State({name: (path.with_name(file), name) for name, file in files.items()})
+
+
+def from_pretrained(folder: str | os.PathLike, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The network of a folder with ``config.json`` and safetensors, in one file or in shards; on the CPU, evaluating.
+
+    The folder is diffusers' (one network of a pipeline: ``vae``) or from ``save_pretrained``. Raises
+    ``FileNotFoundError`` for what is absent; ``ValueError`` for a pickle, a damaged file, an option or a tensor that
+    does not fit, by name.
+    """
+    folder = FilePath(folder)
+    expect(folder.suffix not in PICKLES, "folder", folder, REASON)
+    config = read_json(folder / "config.json")
+    with torch.device("meta"):
+        module = build(config).to(dtype)
+    load_state(module, open_state(_weights(folder)), _layout(module))
+    return module.eval()
+
+
+def save_pretrained(
+    module: nn.Module, folder: str | os.PathLike, dtype: torch.dtype | None = None, **facts: Any
+) -> None:
+    """Write ``config.json`` and one safetensors file, both or neither; diffusers can load its own kinds of network.
+
+    dtype: store the weights in another type. facts: what diffusers' configuration says besides, such as
+    ``scaling_factor`` (without it, diffusers takes an autoencoder's to be 0.18215). Raises ``ValueError`` for a class
+    that is not known, another fact, or a folder that holds other weights.
+    """
+    kind, config = type(module).__name__, _config(module)
+    for fact in facts:
+        choose("fact", fact, FACTS.get(kind, {}))
+    layout = _layout(module)
+    file = "diffusion_pytorch_model.safetensors" if layout == "diffusers" else "model.safetensors"
+    others = sorted(p.name for p in FilePath(folder).glob("*.safetensors*") if p.name != file)
+    expect(not others, "folder", f"{others} in {folder}", "no other weights there")
+    table = names(module, layout)
+    state = {
+        table[name]: t.detach().to("cpu", dtype or t.dtype).contiguous() for name, t in module.state_dict().items()
+    }
+    with atomic_folder(folder) as fresh:
+        save_file(state, fresh / file, {"format": "pt"})
+        text = json.dumps({"_class_name": kind, **config, **facts}, indent=2)
+        (fresh / "config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _config(module: nn.Module) -> dict[str, Any]:
+    kind = type(module).__name__
+    choose("class of the module", kind, {**WRITERS, **CLASSES})
+    own: Any = module.config
+    return WRITERS[kind](own) if kind in WRITERS else own.as_dict()
+
+
+def _layout(module: nn.Module) -> str:
+    return "diffusers" if type(module).__name__ in WRITERS else OWN
+
+
+def _weights(folder: FilePath) -> FilePath:
+    """The file in a folder that holds the weights, or that says which files do."""
+    for stem in ("diffusion_pytorch_model", "model"):
+        for end in (".safetensors", ".safetensors.index.json"):
+            if (folder / f"{stem}{end}").is_file():
+                return folder / f"{stem}{end}"
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
+    expect(not pickles, "folder", f"only {pickles} in {folder}", REASON)
+    raise FileNotFoundError(f"folder: no diffusion_pytorch_model.safetensors or model.safetensors in {folder}")
