@@ -226,8 +226,12 @@ def test_more_draws_vary_less():
 def test_bad_input_is_refused():
     dynamics, x0 = Dynamics(VP(), DATA.predict(VP())), torch.zeros(2, dtype=torch.float64)
     for ts in ([0.5], [0.2, 0.8], [0.5, 0.5], [[0.8, 0.2]], [0.8, math.nan]):
-        with pytest.raises(ValueError, match="ts: expected two or more falling times"):
+        with pytest.raises(ValueError, match=r"ts: expected (strictly decreasing|a vector of at least two) times"):
             discrete_bound(dynamics, x0, torch.tensor(ts))
+        with pytest.raises(ValueError, match="ts: expected"):
+            elbo_weights(VP(), ts)
+    times = [0.8, 0.3, 0.1]
+    assert torch.equal(elbo_weights(VP(), times), elbo_weights(VP(), torch.tensor(times, dtype=torch.float64)))
     for draws in (0, -1, 2.0):
         with pytest.raises(ValueError, match="draws: expected a whole number >= 1"):
             continuous_bound(dynamics, x0, draws)

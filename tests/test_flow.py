@@ -192,3 +192,14 @@ def test_straightness_sees_the_whole_trajectory():
     truth = (bends[0] / 2 + bends[1] + bends[2] / 2) / 2
     assert straightness(dynamics, x, ts, euler).item() == pytest.approx(truth, rel=1e-10)
     assert not straightness(dynamics, x, ts, euler).requires_grad
+
+
+def test_times_may_be_a_list_and_must_fall():
+    path, x, times = RectifiedFlow(), torch.tensor([[1.2, -0.4]], dtype=torch.float64), [0.9, 0.7, 0.5, 0.1]
+    dynamics, ts = Dynamics(path, DATA.predict(path)), torch.tensor(times, dtype=torch.float64)
+    assert torch.equal(straightness(dynamics, x, times, euler), straightness(dynamics, x, ts, euler))
+    assert torch.equal(coupling(dynamics, x, times, euler), coupling(dynamics, x, ts, euler))
+    assert torch.equal(sample(dynamics, x, times, euler), sample(dynamics, x, ts, euler))
+    for bad in (times[::-1], [0.5], [[0.9, 0.1]]):
+        with pytest.raises(ValueError, match="ts: expected"):
+            straightness(dynamics, x, bad, euler)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .dynamics import Dynamics
-from .errors import expect, whole_number
+from .errors import expect, time_grid, whole_number
 from .path import Path
 from .runtime import normal
 from .shapes import rows
@@ -33,8 +33,10 @@ def elbo_weights(path: Path, ts: Tensor) -> Tensor:
     """The factor of |eps - eps_hat|^2 in each KL, (n - 1,): half of (SNR(s) / SNR(t) - 1). Implements :eq:`elbo-weights`.
 
     ts: (n,) falling times. It holds for a reverse step with the variance of q(x_s | x_t, x0).
+    Raises ``ValueError`` for times that do not fall, or for fewer than two.
     Source: Ho et al. (2020), equation 12; Kingma et al. (2021), equation 15.
     """
+    ts = time_grid("ts", ts)
     return torch.expm1(path.log_snr(ts[1:]) - path.log_snr(ts[:-1])) / 2
 
 
@@ -46,10 +48,7 @@ def discrete_bound(dynamics: Dynamics, x0: Tensor, ts: Tensor, generator: torch.
     Source: Ho et al. (2020), equation 5; Kingma et al. (2021), appendix E.
     """
     path = dynamics.path
-    ts = torch.as_tensor(ts).detach().to("cpu", torch.float64)
-    expect(
-        ts.ndim == 1 and len(ts) >= 2 and bool((ts[1:] < ts[:-1]).all()), "ts", ts.tolist(), "two or more falling times"
-    )
+    ts = time_grid("ts", ts)
     weights = elbo_weights(path, ts)
     expect(bool(weights.isfinite().all()), "ts", f"{ts[0]:g}", "a first time at which some data is left")
     terms = [

@@ -1,6 +1,6 @@
 """Floor 0. How the library says no: name the argument, what was given, what was expected."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral
 from typing import TypeVar
@@ -40,6 +40,20 @@ def whole_number(argument: str, value: object, low: int, high: int | None = None
     if number is None or number < low or (high is not None and number > high):
         raise ValueError(f"{argument}: expected {what} {bounds}, got {value!r}")
     return number
+
+
+def time_grid(argument: str, ts: Tensor | Sequence[float], rising: bool = False) -> Tensor:
+    """A grid of times, a tensor or a list, as float64 on the CPU, (n,).
+
+    Raises ``ValueError`` unless it is a vector of two or more strictly falling (``rising``: rising) numbers.
+    """
+    given = ts.detach().to("cpu", torch.float64) if isinstance(ts, Tensor) else torch.as_tensor(ts, dtype=torch.float64)
+    expect(
+        given.ndim == 1 and len(given) >= 2, argument, f"shape {tuple(given.shape)}", "a vector of at least two times"
+    )
+    steps = given.diff() if rising else -given.diff()
+    expect(bool((steps > 0).all()), argument, given.tolist(), f"strictly {'in' if rising else 'de'}creasing times")
+    return given
 
 
 def in_range(argument: str, value: Tensor, low: float, high: float) -> None:

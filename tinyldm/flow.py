@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .dynamics import Dynamics
-from .errors import in_range
+from .errors import in_range, time_grid
 from .path import Path
 from .prediction import Predict, Prediction
 from .shapes import expand, rows
@@ -37,7 +37,7 @@ def coupling(dynamics: Dynamics, eps: Tensor, ts: Tensor, solver: Solver | Step)
     Implements :eq:`reflow`.
     Source: Liu et al., Flow Straight and Fast (2022), section 2.1 and algorithm 1.
     """
-    return sample(dynamics, dynamics.path.at(torch.as_tensor(ts)[0]).sigma * eps, ts, solver)
+    return sample(dynamics, dynamics.path.at(time_grid("ts", ts)[0]).sigma * eps, ts, solver)
 
 
 def straightness(dynamics: Dynamics, x: Tensor, ts: Tensor, solver: Solver | Step) -> Tensor:
@@ -45,9 +45,11 @@ def straightness(dynamics: Dynamics, x: Tensor, ts: Tensor, solver: Solver | Ste
 
     0 for a straight line.
     x: (B, ...), noise at ts[0]. ts: a fine falling grid. The mean is over time, by the trapezoidal rule.
+    Raises ``ValueError`` for times that do not fall.
     Implements :eq:`straightness`.
     Source: Liu et al. (2022), section 2.2, equation 6, there over the data's and noise's ends.
     """
+    ts = time_grid("ts", ts)
     states: list[Tensor] = [x]
     sample(dynamics, x, ts, solver, denoise=False, callback=lambda i, s, x: states.append(x))
     chord = (states[-1] - states[0]) / float(ts[-1] - ts[0])

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from .errors import expect
+from .errors import expect, time_grid
 from .path import Path
 from .runtime import normal
 
@@ -27,9 +27,7 @@ def diffuse(
     Source: Song et al. (2021), section 3.1. Raises ``ValueError`` for times that do not rise or leave the range.
     """
     expect(x.is_floating_point(), "x", x.dtype, "floating-point numbers")
-    ts = torch.as_tensor(ts).detach().to("cpu", torch.float64)
-    expect(ts.ndim == 1 and len(ts) >= 2, "ts", f"shape {tuple(ts.shape)}", "a vector of at least two times")
-    expect(bool((ts[1:] > ts[:-1]).all()), "ts", ts.tolist(), "strictly increasing times")
+    ts = time_grid("ts", ts, rising=True)
     inside = bool(ts[0] >= 0 and ts[-1] <= path.t_max * (1 + 1e-6))
     expect(inside, "ts", f"[{ts[0]:g}, {ts[-1]:g}]", f"times in [0, {path.t_max:g}]")
     drifts, diffusions = path.f(ts).tolist(), path.g2(ts).tolist()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..dynamics import Dynamics
-from ..errors import expect
+from ..errors import expect, time_grid
 from ..path import Path
 
 Step = Callable[..., tuple[Tensor, Any]]
@@ -97,10 +97,8 @@ def _finite(x: Tensor) -> Tensor:
 
 
 def _grid(ts: Tensor, path: Path) -> Tensor:
-    ts = torch.as_tensor(ts).detach().to("cpu", torch.float64)
+    ts = time_grid("ts", ts)
     low, high = path.t_min * (1 - 1e-6), max(path.t_max, 1.0) * (1 + 1e-6)
-    expect(ts.ndim == 1 and len(ts) >= 2, "ts", f"shape {tuple(ts.shape)}", "a vector of at least two times")
-    expect(bool((ts[1:] < ts[:-1]).all()), "ts", ts.tolist(), "strictly decreasing times")
     expect(
         bool(ts[0] <= high and ts[-1] >= low),
         "ts",
