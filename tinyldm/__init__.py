@@ -7,7 +7,14 @@ from .condition import Condition
 from .denoiser import Denoiser, guided
 from .dynamics import Dynamics
 from .forward import diffuse
-from .gaussian import DiagonalGaussian, GaussianMixture, kl_diagonal_gaussians, reparameterize
+from .gaussian import (
+    DiagonalGaussian,
+    GaussianMixture,
+    aggregate_log_prob,
+    kl_diagonal_gaussians,
+    kl_split,
+    reparameterize,
+)
 from .grids import grid, timesteps
 from .latent import LatentDiffusion
 from .likelihood import log_likelihood
@@ -36,6 +43,7 @@ from .solvers import (
     unipc,
 )
 from .space import LatentSpace
+from .walks import lerp, slerp
 
 __version__ = "0.1.0"
 
@@ -88,6 +96,7 @@ __all__ = [
     "RectifiedFlow",
     "Solver",
     "SubVP",
+    "aggregate_log_prob",
     "ddim",
     "ddpm",
     "device",
@@ -105,7 +114,9 @@ __all__ = [
     "heun",
     "invert",
     "kl_diagonal_gaussians",
+    "kl_split",
     "langevin",
+    "lerp",
     "log_likelihood",
     "pack",
     "predictor_corrector",
@@ -115,6 +126,7 @@ __all__ = [
     "sample",
     "scale",
     "seeded",
+    "slerp",
     "target",
     "timesteps",
     "unipc",
