@@ -2,19 +2,25 @@
 
 from . import presets, weights
 from .autoencoder import AutoencoderConfig, AutoencoderKL
+from .discriminator import DiscriminatorConfig, PatchDiscriminator
 from .pointcoder import PointCoder, PointCoderConfig
 from .points import PointNet, PointNetConfig
+from .quantizer import QuantizerConfig, VectorQuantizer
 from .unet import UNet, UNetConfig
 
 __all__ = [
     "AutoencoderConfig",
     "AutoencoderKL",
+    "DiscriminatorConfig",
+    "PatchDiscriminator",
     "PointCoder",
     "PointCoderConfig",
     "PointNet",
     "PointNetConfig",
+    "QuantizerConfig",
     "UNet",
     "UNetConfig",
+    "VectorQuantizer",
     "presets",
     "weights",
 ]
