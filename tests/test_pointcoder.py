@@ -14,15 +14,21 @@ def cloud(n=4000, spreads=(1.0, 0.5, 0.1)):
 
 
 @pytest.mark.equation("beta-loss")
-def test_a_linear_coder_spends_the_rate_of_the_closed_form():
+@pytest.mark.parametrize(("spread", "rate"), [(1.0, 0.5 * math.log(10)), (0.6, 0.5 * math.log(3.6)), (0.2, 0.0)])
+def test_a_linear_coder_spends_the_rate_of_the_closed_form(spread, rate):
     """beta = 2 sigma^2: a direction of variance v is coded with 1/2 ln(v / sigma^2) nats, or not at all if v < sigma^2."""
-    points, variance = cloud(spreads=(1.0, 0.1)), 0.1
-    module, _ = studies.points_autoencoder(points, 2 * variance, config=PointCoderConfig(layers=0), steps=1500)
+    points, variance = cloud(spreads=(spread,)), 0.1
+    module, _ = studies.points_autoencoder(
+        points, 2 * variance, config=PointCoderConfig(dims=1, latents=1, layers=0), steps=2500
+    )
     with torch.no_grad():
-        rate = module.encode(points).kl().mean().item()
-        error = ((module.decode(module.encode(points).mode()) - points) ** 2).mean(0)
-    assert rate == pytest.approx(0.5 * math.log(1.0 / variance), abs=0.05)
-    assert error[1].item() == pytest.approx(0.01, rel=0.1)  # the second direction is not worth its price
+        posterior = module.encode(points)
+        error = ((module.decode(posterior.mode()) - points) ** 2).mean()
+    assert posterior.kl().mean().item() == pytest.approx(rate, abs=0.03)
+    exact = (  # the mean of the posterior is shrunk by 1 - sigma^2 / v
+        spread**2 if rate == 0 else variance**2 / spread**2
+    )
+    assert error.item() == pytest.approx(exact, rel=0.3, abs=1e-3)
 
 
 def test_without_noise_and_kl_it_is_an_autoencoder_and_with_noise_it_becomes_one():
