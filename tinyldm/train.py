@@ -165,7 +165,7 @@ def fit(
     with tqdm(total=budget.steps, initial=run.step, desc=label, disable=not progress, mininterval=0.5) as bar:
         while run.step < budget.steps:
             chosen = torch.randint(len(data), (budget.batch,), generator=generator)
-            batch = {name: tensor.to(device) for name, tensor in data[chosen].items()}
+            batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in data[chosen].items()}
             run.update(loss(module, batch, generator))
             due = checkpoint is not None and run.step % save_every == 0
             if due or run.step % REPORT_EVERY == 0 or run.step == budget.steps:

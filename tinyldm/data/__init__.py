@@ -7,14 +7,15 @@ from .digits import load_digits
 from .memory import InMemory
 from .photos import load_photos, photo, photo_crop, photo_names
 from .points import load_points, six_gaussians
+from .shapes import load_shapes
 
-LOADERS = {"digits": load_digits, "photos": load_photos, "points": load_points}
+LOADERS = {"digits": load_digits, "photos": load_photos, "points": load_points, "shapes": load_shapes}
 
 
 def load(name: str, split: str = "train", size: int | None = None, **options: Any) -> InMemory:
     """A data set by name: images in [-1, 1] with labels, captions or masks, or points in the plane.
 
-    "digits" (handwritten), "photos" (crops of real photographs), "points" (2-D toy data).
+    "digits" (handwritten), "photos" (crops of real photographs), "shapes" (rendered scenes), "points" (2-D toy data).
 
     split: "train" or "test", which never share an example. size: the side of the images in pixels.
     Raises ``ValueError`` for an unknown name, split or size.
