@@ -9,6 +9,7 @@ from matplotlib.path import Path as Outline
 
 from tinyldm import data
 from tinyldm.data.shapes import BACKGROUNDS, COLORS, SHAPES, _distance
+from tinyldm.train import Budget, fit
 
 CAPTION = re.compile(r"(an?) (\w+) (\w+)(?: (left of|right of|above|below) (an?) (\w+) (\w+))? on (\w+)")
 
@@ -165,3 +166,18 @@ def test_a_data_set_with_sentences_is_indexed_like_tensors():
 def test_scenes_that_cannot_be_drawn_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
         data.load("shapes", **options)
+
+
+def test_sentences_go_through_training_untouched():
+    net, seen = torch.nn.Linear(1, 1), []
+
+    def loss(module, batch, generator):
+        seen.extend(batch["caption"])
+        return module(batch["label"][:, None].float()).pow(2).mean()
+
+    scenes = data.load("shapes", n=6, size=8)
+    fit(
+        net, loss, scenes, Budget(steps=2, batch=5, lr=1e-3), generator=torch.Generator().manual_seed(0), progress=False
+    )
+    assert len(seen) == 10
+    assert set(seen) <= set(scenes.tensors["caption"])
