@@ -49,10 +49,13 @@ __version__ = "0.1.0"
 
 SUBMODULES = (
     "bounds",
+    "bounds",
+    "compression",
     "data",
     "elbo",
     "exercises",
     "flow",
+    "linear",
     "linear",
     "losses",
     "metrics",

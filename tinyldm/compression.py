@@ -1,0 +1,135 @@
+"""Floor 6. Training an autoencoder on pictures: pixels, features and an adversary in one loss, through the one loop."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from .data import InMemory
+from .errors import choose, expect, in_range
+from .losses import (
+    ERRORS,
+    Features,
+    adaptive_weight,
+    hinge_discriminator,
+    hinge_generator,
+    perceptual_distance,
+    reconstruction_error,
+)
+from .nn import AutoencoderConfig, AutoencoderKL, DiscriminatorConfig
+from .runtime import device, seeded
+from .train import Budget, Loss, fit
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What an autoencoder of pictures minimises: a mean over pixels, plus weights times the rest.
+
+    pixel: "l1" or "l2". kl_weight: on the KL per latent entry. perceptual: on the distance of features. adversarial: on the
+    hinge loss, times LDM's adaptive weight; the adversary takes part from update ``start`` on.
+    Raises ``ValueError`` for a negative weight or start. Source: Rombach et al. (2022), appendix G, and LDM's code.
+    """
+
+    pixel: str = "l2"
+    kl_weight: float = 1e-6
+    perceptual: float = 0.0
+    adversarial: float = 0.0
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        choose("pixel", self.pixel, ERRORS)
+        for name in ("kl_weight", "perceptual", "adversarial", "start"):
+            expect(getattr(self, name) >= 0, name, getattr(self, name), "a number >= 0")
+
+
+class Duel(nn.Module):
+    """An autoencoder and the discriminator that looks at its pictures, trained by one optimiser; counts its updates."""
+
+    step: Tensor
+
+    def __init__(self, autoencoder: AutoencoderKL, discriminator: nn.Module) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.discriminator = discriminator
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+
+    def losses(self, x: Tensor, x_hat: Tensor) -> tuple[Tensor, Tensor]:
+        """The hinge losses of the generator and of the discriminator, both ().
+
+        The generator's sees the discriminator's weights as constants, the discriminator's sees the picture as one, so
+        that a single backward pass gives each network the gradient of its own loss.
+        """
+        weights = {name: p.detach() for name, p in self.discriminator.named_parameters()}
+        generator = hinge_generator(functional_call(self.discriminator, weights, x_hat))
+        discriminator = hinge_discriminator(self.discriminator(x), self.discriminator(x_hat.detach()))
+        return generator, discriminator
+
+
+def compression_loss(objective: Objective, features: Features | None = None) -> Loss:
+    """The loss for ``fit``, of an ``AutoencoderKL``, or of a ``Duel`` if the objective has an adversary."""
+    needed = objective.perceptual > 0
+    expect(not needed or features is not None, "features", features, "a feature network for the perceptual term")
+
+    def loss(module: Any, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        x = batch["image"]
+        autoencoder = module.autoencoder if isinstance(module, Duel) else module
+        posterior = autoencoder.encode(x)
+        x_hat = autoencoder.decode(posterior.sample(generator))
+        error = reconstruction_error(x, x_hat, objective.pixel).mean()
+        if needed and features is not None:
+            error = error + objective.perceptual * perceptual_distance(features, x, x_hat).mean()
+        total = error + objective.kl_weight * posterior.kl().mean() / posterior.mean[0].numel()
+        return total + contest(module, x, x_hat, error, objective) if isinstance(module, Duel) else total
+
+    return loss
+
+
+def contest(duel: Duel, x: Tensor, x_hat: Tensor, error: Tensor, objective: Objective) -> Tensor:
+    """What the adversary adds to the loss, (): the weighted generator's term and the discriminator's own; 0 before the start."""
+    fool, tell = duel.losses(x, x_hat)
+    last = duel.autoencoder.decoder.conv_out.weight
+    weight = objective.adversarial * adaptive_weight(error, fool, last)
+    begun = duel.step >= objective.start
+    duel.step += 1
+    return begun * (weight * fool + tell)
+
+
+def train_autoencoder(
+    config: AutoencoderConfig,
+    objective: Objective,
+    data: InMemory,
+    budget: Budget,
+    *,
+    seed: int = 0,
+    features: Features | None = None,
+    start_from: nn.Module | None = None,
+    freeze_encoder: bool = False,
+    checkpoint: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> tuple[AutoencoderKL, Tensor]:
+    """Train an autoencoder on "image" (N, C, H, W) in [-1, 1]; returns it and its loss history (steps,).
+
+    start_from: a trained autoencoder of this configuration whose weights are copied; None for fresh ones.
+    freeze_encoder: train the decoder only, so that the latents stay what they were, to the bit.
+    Raises ``ValueError`` for images outside [-1, 1], or an objective that needs features without any.
+    """
+    expect("image" in data.tensors, "data", f"{sorted(data.tensors)}", 'a column "image"')
+    in_range("image", data.tensors["image"], -1.0 - 1e-4, 1.0 + 1e-4)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = config.build()
+        rival = DiscriminatorConfig(config.in_channels).build() if objective.adversarial else None
+    if start_from is not None:
+        module.load_state_dict(start_from.state_dict())
+    if freeze_encoder:
+        for name, p in module.named_parameters():
+            p.requires_grad_(not name.startswith(("encoder.", "quant.")))
+    whole = (Duel(module, rival) if rival is not None else module).to(device())
+    loss = compression_loss(objective, features)
+    history = fit(
+        whole, loss, data, budget, generator=seeded(seed), checkpoint=checkpoint, label="autoencoder", progress=progress
+    )
+    return module.requires_grad_(True), history
