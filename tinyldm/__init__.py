@@ -49,13 +49,11 @@ __version__ = "0.1.0"
 
 SUBMODULES = (
     "bounds",
-    "bounds",
     "compression",
     "data",
     "elbo",
     "exercises",
     "flow",
-    "linear",
     "linear",
     "losses",
     "metrics",
