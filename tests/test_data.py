@@ -126,6 +126,10 @@ def test_points_are_a_function_of_shape_split_and_seed(shape):
         ({"name": "digits", "size": 8.5}, "size: expected a whole number of pixels >= 1"),
         ({"name": "points", "size": 8}, "size: expected None"),
         ({"name": "points", "shape": "moon"}, "shape='moon' is unknown; did you mean 'moons'"),
+        ({"name": "points", "sed": 1}, "option of 'points'='sed' is unknown; did you mean 'seed'"),
+        ({"name": "photos", "path": "."}, r"option of 'photos'='path' is unknown.*known: n, seed\)"),
+        ({"name": "digits", "n": 4}, "option of 'digits'='n' is unknown"),
+        ({"name": "mnist", "number": 4}, r"option of 'mnist'='number' is unknown.*known: n, data_home\)"),
         ({"name": "points", "n": 0}, "n: expected a whole number >= 1"),
     ],
 )

@@ -161,7 +161,10 @@ def test_a_data_set_with_sentences_is_indexed_like_tensors():
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"n": 0}, "n: expected a whole number >= 1"), ({"objects": 3}, "objects: expected 1 or 2, got 3")],
+    [
+        ({"n": 0}, "n: expected a whole number >= 1"),
+        ({"objects": 3}, "objects: expected a whole number from 1 to 2, got 3"),
+    ],
 )
 def test_scenes_that_cannot_be_drawn_are_refused(options, said):
     with pytest.raises(ValueError, match=said):

@@ -139,8 +139,8 @@ def test_sets_that_cannot_be_compared_are_refused(measure, x, y, said):
         (lambda x: precision_recall(x, x, k=0), "k: expected a whole number >= 1"),
         (lambda x: precision_recall(x, x, k=5), r"\(N, D\) with N >= 6"),
         (lambda x: kid(x, x, subsets=0), "subsets: expected None or a whole number >= 1"),
-        (lambda x: kid(x, x, subsets=3), "subset_size: expected from 2 to 5, the rows of the smaller set, got 1000"),
-        (lambda x: kid(x, x, subsets=3, subset_size=1), "subset_size: expected from 2 to 5"),
+        (lambda x: kid(x, x, subsets=3), "subset_size: expected a whole number from 2 to 5, got 1000"),
+        (lambda x: kid(x, x, subsets=3, subset_size=1), "subset_size: expected a whole number from 2 to 5"),
     ],
 )
 def test_options_out_of_range_are_refused(call, said):

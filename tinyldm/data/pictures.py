@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +11,8 @@ from torch import Tensor
 def read(path: str | os.PathLike) -> Tensor:
     """A picture file as (3, H, W) float32 in [-1, 1].
 
-    The camera's orientation is applied; grey is repeated to three channels; palettes are looked up; 16 bits are scaled to
-    8 bits' range; transparent parts are laid on white. Raises ``ValueError`` naming a file that is no readable picture.
+    The camera's orientation is applied; grey is repeated to three channels; palettes are looked up; 16 bits a pixel span
+    the same range as 8; transparent parts are laid on white. Raises ``ValueError`` naming a file that is no such picture.
     """
     import numpy as np
     from PIL import Image, ImageOps
@@ -21,7 +20,9 @@ def read(path: str | os.PathLike) -> Tensor:
     try:
         with Image.open(path) as opened:
             picture = ImageOps.exif_transpose(opened)
-            if picture.mode.startswith(("I", "F")):  # 16 bits a pixel, or 32 that hold 16
+            if picture.mode == "F":
+                raise ValueError("its pixels are floating-point numbers, whose range no one knows")
+            if picture.mode.startswith("I"):  # 16 bits a pixel, or 32 that hold 16
                 grey = torch.from_numpy(np.array(picture, dtype="float32")).clamp(0, 65535) / 32767.5 - 1
                 return grey.expand(3, *grey.shape).contiguous()
             if "A" in picture.getbands() or "transparency" in picture.info:
@@ -29,13 +30,14 @@ def read(path: str | os.PathLike) -> Tensor:
                 picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
             pixels = torch.from_numpy(np.array(picture.convert("RGB")))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{Path(path).name}: expected a picture that Pillow can read ({error})") from error
+        raise ValueError(f"{os.fspath(path)!r} is no picture that can be read ({error})") from error
     return pixels.permute(2, 0, 1).float() / 127.5 - 1
 
 
-def resize(picture: Tensor, size: Sequence[int]) -> Tensor:
-    """(C, H, W) in [-1, 1] at another height and width: bicubic, antialiased, clamped to [-1, 1]."""
-    if tuple(size) == tuple(picture.shape[1:]):
-        return picture
-    resized = F.interpolate(picture[None], size=tuple(size), mode="bicubic", antialias=True, align_corners=False)
-    return resized[0].clamp(-1, 1)
+def resize(images: Tensor, size: Sequence[int]) -> Tensor:
+    """(C, H, W) or (N, C, H, W) in [-1, 1] at another height and width: bicubic, antialiased, clamped to [-1, 1]."""
+    if tuple(size) == tuple(images.shape[-2:]):
+        return images
+    batch = images if images.ndim == 4 else images[None]
+    resized = F.interpolate(batch, size=tuple(size), mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+    return resized if images.ndim == 4 else resized[0]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..errors import expect
+from ..errors import whole_number
 from ..runtime import seeded
 from .memory import InMemory
 
@@ -125,8 +125,8 @@ def load_shapes(split: str, size: int | None = None, n: int = 2000, seed: int = 
     in [0, 1], the outlines; "label" (n,), the first object's place in ``SHAPES``. Objects do not touch. Train and test are
     different draws. Raises ``ValueError`` for n < 1 or another number of objects.
     """
-    expect(isinstance(n, int) and n >= 1, "n", n, "a whole number >= 1")
-    expect(objects in (1, 2), "objects", objects, "1 or 2")
+    n = whole_number("n", n, 1)
+    objects = whole_number("objects", objects, 1, 2)
     generator = seeded(2 * seed + (split == "test"))
     look = torch.stack([torch.randint(len(t), (n, objects), generator=generator) for t in (SHAPES, COLORS)], dim=2)
     ground, relation = (torch.randint(len(t), (n,), generator=generator) for t in (BACKGROUNDS, RELATIONS))

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..errors import expect
+from ..errors import expect, whole_number
 
 EXACT = "donot_use_mm_for_euclid_dist"  # the fast way loses small distances to cancellation
 CHUNK = 1024  # rows compared with all others at once
@@ -60,9 +60,8 @@ def kid(
     x, y = _features(2, x_features=x_features, y_features=y_features)
     if subsets is None:
         return float(_mmd2(x, y))
-    expect(isinstance(subsets, int) and subsets >= 1, "subsets", subsets, "None or a whole number >= 1")
-    fits = 2 <= subset_size <= min(len(x), len(y))
-    expect(fits, "subset_size", subset_size, f"from 2 to {min(len(x), len(y))}, the rows of the smaller set")
+    subsets = whole_number("subsets", subsets, 1, what="None or a whole number")
+    subset_size = whole_number("subset_size", subset_size, 2, min(len(x), len(y)))
     draws = [[torch.randperm(len(f), generator=generator)[:subset_size] for f in (x, y)] for _ in range(subsets)]
     return float(torch.stack([_mmd2(x[i], y[j]) for i, j in draws]).mean())
 
@@ -88,7 +87,7 @@ def precision_recall(real_features: Tensor, fake_features: Tensor, k: int = 3) -
     territory (is everything there?). Raises ``ValueError`` for unlike widths, k < 1, no more than k rows or entries that
     are not finite. Source: Kynkaanniemi et al., Improved Precision and Recall Metric (2019), equations 1 and 2.
     """
-    expect(isinstance(k, int) and k >= 1, "k", k, "a whole number >= 1")
+    k = whole_number("k", k, 1)
     real, fake = _features(k + 1, real_features=real_features, fake_features=fake_features)
     return _share_inside(fake, real, k), _share_inside(real, fake, k)
 
