@@ -32,10 +32,20 @@ def points_denoiser(
 
 
 def latents_denoiser(
-    path: Path, row: str, data: InMemory, *, steps: int | None = None, seed: int = 0, progress: bool = True
+    path: Path,
+    row: str,
+    data: InMemory,
+    *,
+    channels: tuple[int, ...] = (32, 64),
+    steps: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
 ) -> tuple[Denoiser, Tensor]:
-    """A U-Net of chapter 00's size trained on latents "latent" (N, c, h, w) and "label" (N,), and its loss history."""
-    config = UNetConfig(in_channels=data.tensors["latent"].shape[1], channels=(32, 64))
+    """A U-Net trained on latents "latent" (N, c, h, w), if there are any with "label" (N,), and its loss history.
+
+    channels: its widths, two levels of chapter 00's size if nothing is said. steps: None for what the scale allows.
+    """
+    config = UNetConfig(in_channels=data.tensors["latent"].shape[1], channels=channels)
     budget = Budget(LATENTS[scale()] if steps is None else steps, 64, 2e-3)
     return _trained(config, path, row, data, budget, seed, progress)
 
