@@ -181,6 +181,7 @@ def test_numbers_without_a_range_are_no_picture(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ({}, "path: expected a folder, got None, which is none"),
         ({"path": "nowhere"}, "path: expected a folder, got 'nowhere', which is none"),
         ({"path": "bare"}, r"path: expected a folder with pictures \(\.png, .*\), got 'bare' with none"),
         ({"path": "one", "test_share": 1.0}, "pictures that are train at test_share=1, got 'one', none of whose 1 is"),

@@ -1,12 +1,14 @@
 """Floor 5: structural similarity against scikit-image and in closed form."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
 
 from tinyldm import data
-from tinyldm.metrics import ssim
+from tinyldm.metrics import psnr, ssim
 
 
 def reference(x, y):
@@ -69,3 +71,15 @@ def test_ssim_can_be_followed_by_gradients(rng):
 def test_ssim_refuses_what_its_window_does_not_fit(x, y, said):
     with pytest.raises(ValueError, match=said):
         ssim(torch.zeros(x), torch.zeros(y))
+
+
+@pytest.mark.parametrize("measure", [psnr, ssim])
+def test_measures_refuse_what_is_no_image(measure):
+    x = torch.zeros(2, 3, 16, 16)
+    with pytest.raises(ValueError, match=r"x: expected values in \[-1.*, 1.*\], got \[0, 255\]"):
+        measure(torch.arange(256.0).expand(1, 1, 256, 256), torch.zeros(1, 1, 256, 256))
+    with pytest.raises(ValueError, match=r"x: expected values in .*nan"):
+        measure(x * math.nan, x)
+    with pytest.raises(ValueError, match=r"y: expected values in .*nan"):
+        measure(x, x * math.nan)
+    assert measure(x, x + 1.2).shape == (2,)  # a decoder's output before it is clamped

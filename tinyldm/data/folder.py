@@ -16,9 +16,13 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 
 
 def load_folder(
-    split: str, size: int | None = None, path: str | os.PathLike = ".", broken: str = "refuse", test_share: float = 0.1
+    split: str,
+    size: int | None = None,
+    path: str | os.PathLike | None = None,
+    broken: str = "refuse",
+    test_share: float = 0.1,
 ) -> InMemory:
-    """ "image" (N, 3, size, size) float32 in [-1, 1], each picture's middle square, resized; "file", N names below ``path``.
+    """Middle squares of pictures: "image" (N, 3, size, size) float32 in [-1, 1] and "file", their N names below ``path``.
 
     Pictures in folders inside ``path`` have a "label" (N,) too, the place of their folder in the alphabet. size: 64 unless
     said otherwise. broken: "refuse" a file that cannot be read, or "skip" it with a warning. test_share: about this share
@@ -27,8 +31,8 @@ def load_folder(
     """
     skip = choose("broken", broken, {"refuse": False, "skip": True})
     expect(0 <= test_share <= 1, "test_share", test_share, "a share from 0 to 1")
-    folder = Path(path).expanduser()
-    expect(folder.is_dir(), "path", f"{str(folder)!r}, which is none", "a folder")
+    folder = Path(path or "").expanduser()
+    expect(path is not None and folder.is_dir(), "path", f"{path!r}, which is none", "a folder")
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file() and f.name[0] != ".")
     expect(bool(files), "path", f"{str(folder)!r} with none", f"a folder with pictures ({', '.join(SUFFIXES)})")
     names = [f.relative_to(folder).as_posix() for f in files]
@@ -50,7 +54,8 @@ def load_folder(
     columns: dict[str, Tensor | list[str]] = {"image": torch.stack(list(images.values())), "file": list(images)}
     inside = [Path(name).parts[0] if "/" in name else "" for name in names]
     if any(inside):
-        places = {name: sorted(set(inside)).index(part) for name, part in zip(names, inside)}
+        folders = sorted(set(inside))
+        places = {name: folders.index(part) for name, part in zip(names, inside)}
         columns["label"] = torch.tensor([places[name] for name in images])
     return InMemory(columns)
 

@@ -19,7 +19,7 @@ def _features(least: int, **sets: Tensor) -> list[Tensor]:
         expect(bool(features.isfinite().all()), name, "NaN or infinity", "finite numbers")
     (one, x), (other, y) = sets.items()
     expect(x.shape[1] == y.shape[1], other, f"width {y.shape[1]}", f"the width of {one}, {x.shape[1]}")
-    return [x.double().cpu(), y.double().cpu()]
+    return [x.cpu().double(), y.cpu().double()]
 
 
 def frechet_distance(x_features: Tensor, y_features: Tensor) -> float:
