@@ -3,6 +3,7 @@
 from . import presets, weights
 from .autoencoder import AutoencoderConfig, AutoencoderKL
 from .discriminator import DiscriminatorConfig, PatchDiscriminator
+from .features import FeatureNet, FeatureNetConfig, VGG16Features
 from .pointcoder import PointCoder, PointCoderConfig
 from .points import PointNet, PointNetConfig
 from .quantizer import QuantizerConfig, VectorQuantizer
@@ -12,6 +13,8 @@ __all__ = [
     "AutoencoderConfig",
     "AutoencoderKL",
     "DiscriminatorConfig",
+    "FeatureNet",
+    "FeatureNetConfig",
     "PatchDiscriminator",
     "PointCoder",
     "PointCoderConfig",
@@ -20,6 +23,7 @@ __all__ = [
     "QuantizerConfig",
     "UNet",
     "UNetConfig",
+    "VGG16Features",
     "VectorQuantizer",
     "presets",
     "weights",

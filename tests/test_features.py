@@ -1,0 +1,104 @@
+"""Feature networks: shapes, locality, and VGG-16 against a plain torch.nn.Sequential with the same random weights."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from tinyldm.losses import perceptual_distance
+from tinyldm.nn import VGG16Features
+
+WIDTHS = [2, 2, "M", 3, 3, "M", 4, 4, 4, "M", 5, 5, 5, "M", 5, 5, 5, "M"]  # VGG's configuration D, narrow
+TAPS = [3, 8, 15, 22, 29]  # torchvision's numbers of relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
+
+
+def vgg(widths):
+    """torchvision's ``vgg16().features``, written out."""
+    layers, cin = [], 3
+    for width in widths:
+        if width == "M":
+            layers.append(nn.MaxPool2d(2))
+        else:
+            layers += [nn.Conv2d(cin, width, 3, padding=1), nn.ReLU()]
+            cin = width
+    return nn.Sequential(*layers)
+
+
+@pytest.fixture
+def files(tmp_path, rng):
+    """A narrow VGG, its file with a classifier, and a file of LPIPS weights."""
+    net = vgg(WIDTHS)
+    for p in net.parameters():
+        p.data = torch.randn(p.shape, generator=rng) / 3
+    state = {f"features.{name}": p.data for name, p in net.named_parameters()}
+    save_file({**state, "classifier.0.weight": torch.zeros(2, 2)}, tmp_path / "vgg.safetensors")
+    lines = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1, generator=rng) for i, c in enumerate((2, 3, 4, 5, 5))}
+    save_file(lines, tmp_path / "lpips.safetensors")
+    return net, state, lines, tmp_path
+
+
+def test_vgg_features_are_those_of_a_plain_sequential(files, rng):
+    net, _, _, folder = files
+    x = torch.rand(2, 3, 32, 48, generator=rng) * 2 - 1
+    mean, std = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    h, expected = ((x + 1) / 2 - mean) / std, []
+    for i, layer in enumerate(net):
+        h = layer(h)
+        if i in TAPS:
+            expected.append(h)
+    found = VGG16Features.from_file(folder / "vgg.safetensors")(x)
+    assert len(found) == 5
+    for a, b in zip(found, expected):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_vgg_is_frozen_but_pictures_take_gradients(files, rng):
+    module = VGG16Features.from_file(files[3] / "vgg.safetensors")
+    x, y = (torch.rand(1, 3, 32, 32, generator=rng) for _ in range(2))
+    y.requires_grad_()
+    perceptual_distance(module, x, y).sum().backward()
+    assert y.grad.abs().sum() > 0
+    assert not any(p.requires_grad for p in module.parameters())
+    assert module.weights is None
+
+
+def test_lpips_weights_multiply_the_squared_differences(files, rng):
+    _, _, lines, folder = files
+    module = VGG16Features.from_file(folder / "vgg.safetensors", folder / "lpips.safetensors")
+    x, y = (torch.rand(2, 3, 32, 32, generator=rng) for _ in range(2))
+    total = torch.zeros(2)
+    for f, g, line in zip(module(x), module(y), lines.values()):
+        d = (nn.functional.normalize(f, dim=1) - nn.functional.normalize(g, dim=1)) ** 2
+        total += nn.functional.conv2d(d, line).mean((1, 2, 3))
+    torch.testing.assert_close(perceptual_distance(module, x, y, module.weights), total, rtol=1e-4, atol=1e-6)
+
+
+def test_the_real_sizes_have_the_names_and_the_number_of_weights_of_vgg16():
+    """138,357,544 parameters, of which the classifier has 123,642,856."""
+    with torch.device("meta"):
+        net = vgg([64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M"])
+    state = {f"features.{name}": p.data for name, p in net.named_parameters()}
+    module = VGG16Features(state)
+    assert sum(p.numel() for p in module.parameters()) == 138_357_544 - 123_642_856
+    assert [len(block) for block in module.blocks] == [2, 2, 3, 3, 3]
+
+
+def test_files_that_are_not_vgg_are_refused(files, tmp_path):
+    _, state, lines, folder = files
+    with pytest.raises(FileNotFoundError, match="path: no file at"):
+        VGG16Features.from_file(tmp_path / "nowhere.safetensors")
+    torch.save(state, tmp_path / "vgg.pth")
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        VGG16Features.from_file(tmp_path / "vgg.pth")
+    partial = {name: t for name, t in state.items() if not name.startswith("features.28")}
+    save_file(partial, tmp_path / "partial.safetensors")
+    with pytest.raises(ValueError, match=r"a file without features\.28\.weight, features\.28\.bias"):
+        VGG16Features.from_file(tmp_path / "partial.safetensors")
+    save_file({**state, "features.5.weight": torch.zeros(3, 2, 1, 1)}, tmp_path / "misshapen.safetensors")
+    with pytest.raises(ValueError, match=r"features\.5\.weight: expected \(cout, cin, 3, 3\)"):
+        VGG16Features.from_file(tmp_path / "misshapen.safetensors")
+    save_file(dict(list(lines.items())[:4]), tmp_path / "lpips4.safetensors")
+    with pytest.raises(ValueError, match=r"without lin4\.model\.1\.weight"):
+        VGG16Features.from_file(folder / "vgg.safetensors", tmp_path / "lpips4.safetensors")
+    with pytest.raises(ValueError, match="x: expected 3 channels, got 1 channels"):
+        VGG16Features.from_file(folder / "vgg.safetensors")(torch.zeros(1, 1, 32, 32))
