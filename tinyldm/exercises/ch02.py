@@ -102,13 +102,13 @@ def grade_axes(answer: Any) -> None:
     )  # fmt: skip
 
 
-def _variance(weight: float, pixels: int, latents: int, error: str, kl: str, **dials: float) -> Tensor:
+def _variance(weight: float, pixels: int, latents: int, error: str, kl: str, **dials: Any) -> Tensor:
     """sigma^2 of a KL weight; the powers of the sizes and the factor are dials, so that every mistake is one."""
     value = weight * dials.get("factor", 0.5)
     if error == dials.get("mean", "mean"):
-        value *= (latents if dials.get("swap") else pixels) ** dials.get("error", 1.0)
+        value *= (latents if dials.get("swap") else pixels) ** dials.get("power", 1.0)
     if kl == dials.get("mean", "mean"):
-        value *= (pixels if dials.get("swap") else latents) ** dials.get("kl", -1.0)
+        value *= (pixels if dials.get("swap") else latents) ** dials.get("below", -1.0)
     return torch.tensor(value, dtype=torch.float64)
 
 
@@ -131,15 +131,15 @@ def grade_variance(answer: Any) -> None:
         wrong=[
             (dial(factor=1.0), "every case is twice too large: the weight is that of the summed KL, and the variance comes from the exponent of a Gaussian, which has a half."),
             (dial(factor=2.0), "every case is four times too large: the factor two stands on the wrong side."),
-            (dial(error=0.0, kl=0.0), "it ignores the reductions; the same weight means different decoders."),
-            (dial(error=0.0), "a mean over the pixels is treated like a sum."),
-            (dial(kl=0.0), "a mean over the latent entries is treated like a sum."),
-            (dial(error=-1.0), "where the error is a mean, the number of pixels stands on the wrong side: a mean error is small, so the KL beside it weighs more."),
-            (dial(kl=1.0), "where the KL is a mean, the number of latent entries stands on the wrong side: a mean KL is small, so its weight is worth less."),
-            (dial(error=-1.0, kl=1.0), "both sizes stand on the wrong side."),
+            (dial(power=0.0, below=0.0), "it ignores the reductions; the same weight means different decoders."),
+            (dial(power=0.0), "a mean over the pixels is treated like a sum."),
+            (dial(below=0.0), "a mean over the latent entries is treated like a sum."),
+            (dial(power=-1.0), "where the error is a mean, the number of pixels stands on the wrong side: a mean error is small, so the KL beside it weighs more."),
+            (dial(below=1.0), "where the KL is a mean, the number of latent entries stands on the wrong side: a mean KL is small, so its weight is worth less."),
+            (dial(power=-1.0, below=1.0), "both sizes stand on the wrong side."),
             (dial(swap=True), "the two sizes have changed places: the error is over pixels, the KL over latent entries."),
             (dial(mean="sum"), "the words have changed places: what is summed is corrected here, and what is averaged is left."),
-            (dial(factor=1.0, error=0.0, kl=0.0), "it returns the weight itself: neither the reductions nor the exponent of the Gaussian enter."),
+            (dial(factor=1.0, power=0.0, below=0.0), "it returns the weight itself: neither the reductions nor the exponent of the Gaussian enter."),
             (lambda w, p, n, e, k: torch.tensor(w * p / n / 2, dtype=torch.float64), "this is right when both are means; look at the two words."),
             (lambda *z: _variance(*z).sqrt(), "this is the standard deviation; the variance is asked for."),
         ],
