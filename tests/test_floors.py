@@ -19,7 +19,7 @@ FLOORS = {
     **dict.fromkeys(["denoiser", "dynamics"], 3),
     **dict.fromkeys(["losses", "times", "solvers", "grids", "likelihood", "elbo", "flow", "bounds"], 4),
     **dict.fromkeys(["latent", "space", "train", "data", "metrics"], 5),
-    **dict.fromkeys(["recipes", "studies", "zoo", "compression"], 6),
+    **dict.fromkeys(["recipes", "studies", "zoo", "compression", "rivals", "sweeps"], 6),
     **dict.fromkeys(["viz", "exercises", "__main__", "cli"], TOP),
 }
 NETWORKS = {  # storeys inside nn

@@ -1,0 +1,38 @@
+"""Floor 6. One number moved, everything measured: the KL weight on points and on digits, and other middles beside it.
+
+A row is one training of an autoencoder and of a denoiser on its latents. ``table`` returns the rows that come with the
+library, three seeds of each; ``python -m tinyldm.sweeps points`` and ``... digits`` make them again.
+"""
+
+from pathlib import Path as FilePath
+from typing import Any
+
+from ..errors import choose
+from ..files import read_json
+from .digits import digits_row
+from .points import on_data, points_row
+
+Row = dict[str, Any]
+HERE = FilePath(__file__).parent
+SWEEPS = {"points": points_row, "digits": digits_row}
+
+
+def card(name: str) -> dict[str, Any]:
+    """What came with the library under this name, "points" or "digits": command, budgets, seconds, and the rows."""
+    choose("name", name, SWEEPS)
+    return read_json(HERE / f"{name}.json")
+
+
+def table(name: str) -> list[Row]:
+    """The rows of a sweep, "points" or "digits". Raises ``ValueError`` for another name."""
+    return card(name)["rows"]
+
+
+def column(rows: list[Row], kind: str, key: str, weights: list[float] | None = None) -> list[list[float]]:
+    """The values under ``key`` of the rows of one kind, a list for each weight, in it one number for each seed."""
+    chosen = [row for row in rows if row["kind"] == kind]
+    found = sorted({row["weight"] for row in chosen}) if weights is None else weights
+    return [[row[key] for row in chosen if row["weight"] == weight] for weight in found]
+
+
+__all__ = ["SWEEPS", "card", "column", "digits_row", "on_data", "points_row", "table"]

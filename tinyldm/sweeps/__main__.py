@@ -1,0 +1,50 @@
+"""Make a sweep again: ``python -m tinyldm.sweeps points`` or ``python -m tinyldm.sweeps digits``.
+
+Every row is written as soon as it is measured; a run that was interrupted goes on with the rows that are missing.
+"""
+
+import json
+import sys
+import time
+from importlib import import_module
+
+from ..errors import choose
+from ..files import atomic_file, read_json
+from . import HERE, SWEEPS
+
+SEEDS = (0, 1, 2)
+PLANS = {
+    "points": [("ae", 0.0), *(("vae", w) for w in (0.0, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 0.3, 1.0, 10.0)), ("vq", 0.0)],
+    "digits": [("ae", 0.0), *(("vae", w) for w in (0.0, 1e-6, 1e-4, 1e-2, 1e-1, 1.0, 10.0)), ("vq", 0.0)],
+}
+SAID = {
+    "points": "2,000 points of six Gaussians; PointCoder 2 -> 2 -> 2, PointNet; weights sum/sum",
+    "digits": "1,437 digits at 16 x 16; AutoencoderKL to 4 x 4 x 4, U-Net; weights mean/mean",
+}
+
+
+def make(name: str) -> None:
+    """Measure every row of a sweep that its file does not hold yet."""
+    row_of, file = choose("name", name, SWEEPS), HERE / f"{name}.json"
+    steps = import_module(f"{__package__}.{name}").STEPS
+    rows = read_json(file)["rows"] if file.exists() else []
+    done = {(row["kind"], row["weight"], row["seed"]) for row in rows}
+    for seed in SEEDS:
+        for kind, weight in PLANS[name]:
+            if (kind, weight, seed) in done:
+                continue
+            start = time.perf_counter()
+            row = row_of(kind, weight, seed, steps)
+            rows.append({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
+            rows[-1]["seconds"] = round(time.perf_counter() - start, 1)
+            note = {"summary": SAID[name], "command": f"python -m tinyldm.sweeps {name}", "updates": list(steps)}
+            with atomic_file(file) as temporary:
+                lines = ",\n".join(f"    {json.dumps(r)}" for r in rows)
+                head = json.dumps(note, indent=2).removesuffix("\n}")
+                temporary.write_text(f'{head},\n  "rows": [\n{lines}\n  ]\n}}\n', encoding="utf-8")
+            print(f"{name} {kind} {weight:g} seed {seed}: {rows[-1]['seconds']} s", flush=True)
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:] or SWEEPS:
+        make(wanted)
