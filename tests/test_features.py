@@ -6,7 +6,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tinyldm.losses import perceptual_distance
-from tinyldm.nn import VGG16Features
+from tinyldm.losses.questions import DAMAGES, damaged, question_loss, recoloured, turned
+from tinyldm.nn import FeatureNetConfig, VGG16Features, weights
 
 WIDTHS = [2, 2, "M", 3, 3, "M", 4, 4, 4, "M", 5, 5, 5, "M", 5, 5, 5, "M"]  # VGG's configuration D, narrow
 TAPS = [3, 8, 15, 22, 29]  # torchvision's numbers of relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
@@ -102,3 +103,86 @@ def test_files_that_are_not_vgg_are_refused(files, tmp_path):
         VGG16Features.from_file(folder / "vgg.safetensors", tmp_path / "lpips4.safetensors")
     with pytest.raises(ValueError, match="x: expected 3 channels, got 1 channels"):
         VGG16Features.from_file(folder / "vgg.safetensors")(torch.zeros(1, 1, 32, 32))
+
+
+SMALL = FeatureNetConfig(widths=(4, 6, 8), heads=(2, 4, 5))
+
+
+def test_the_stages_halve_the_side_and_see_nearby_pixels_only(build, rng):
+    net = build(SMALL).double()
+    x = torch.rand(1, 3, 32, 48, generator=rng).double().requires_grad_()
+    maps = net.features(x)
+    assert [tuple(f.shape) for f in maps] == [(1, 4, 32, 48), (1, 6, 16, 24), (1, 8, 8, 12)]
+    for f, reach in zip(maps, (5, 14, 32)):  # two 3x3 convolutions a stage: 1 + 4, 2 * (1 + 4) + 4, ...
+        x.grad = None
+        f[0, :, f.shape[2] // 2, f.shape[3] // 2].sum().backward(retain_graph=True)
+        rows = (x.grad.abs().sum((0, 1)) > 0).any(1).sum().item()
+        assert rows <= reach
+    assert [tuple(a.shape) for a in net(x)] == [(1, 2), (1, 4), (1, 5)]
+
+
+def test_the_shipped_size():
+    with torch.device("meta"):
+        net = FeatureNetConfig().build()
+    assert 300_000 < sum(p.numel() for p in net.parameters()) < 800_000
+
+
+def test_feature_networks_are_saved_and_refused_like_all_others(build, tmp_path, rng):
+    net, x = build(SMALL), torch.rand(1, 3, 16, 16, generator=rng)
+    weights.save_pretrained(net, tmp_path / "features")
+    for a, b in zip(weights.from_pretrained(tmp_path / "features").features(x), net.features(x)):
+        assert torch.equal(a, b)
+    with pytest.raises(ValueError, match="x: expected height and width divisible by 4, got 16x18"):
+        net.features(torch.zeros(1, 3, 16, 18))
+    with pytest.raises(ValueError, match="widths: expected at least one stage"):
+        FeatureNetConfig(widths=())
+    with pytest.raises(ValueError, match="heads: expected at least one question"):
+        FeatureNetConfig(heads=(3, 0))
+
+
+def test_each_picture_gets_its_own_damage_and_turn(rng):
+    x = torch.rand(5, 3, 8, 8, generator=rng) * 1.6 - 0.8
+    kinds = torch.tensor([0, 1, 2, 3, 4])
+    y = damaged(x, kinds, rng)
+    assert torch.equal(y[0], x[0])
+    assert all(not torch.equal(y[k], x[k]) for k in range(1, len(DAMAGES)))
+    edges = [(v[:, :, 1:] - v[:, :, :-1]).square().mean() for v in (x[1], y[1], x[2], y[2], x[3], y[3])]
+    assert edges[1] < edges[0]  # blurred
+    assert edges[3] > edges[2]  # noisy
+    assert edges[5] < edges[4]  # coarse
+    assert y[4].unique().numel() <= 25
+    z = turned(x, torch.tensor([0, 1, 2, 3, 0]))
+    assert torch.equal(z[0], x[0])
+    assert torch.equal(z[1, :, 0], x[1, :, :, -1])  # a quarter against the clock: the right edge is on top
+    assert torch.equal(z[2], x[2].flip(1, 2))
+    assert torch.equal(torch.rot90(z[3], 1, (1, 2)), x[3])
+    assert recoloured(x, rng).abs().max() <= 1
+
+
+def test_guessing_costs_the_logs_of_the_numbers_of_answers(build, rng):
+    net = build(SMALL)
+    torch.nn.init.zeros_(net.head.weight)
+    torch.nn.init.zeros_(net.head.bias)
+    x = torch.rand(6, 3, 8, 8, generator=rng) * 2 - 1
+    loss = question_loss(net, x, torch.tensor([0, 1] * 3), rng)
+    torch.testing.assert_close(loss, torch.full((6,), 2 * 4 * 5.0).log())
+    with pytest.raises(ValueError, match="x: expected square pictures"):
+        question_loss(net, x[..., :4], torch.zeros(6).long(), rng)
+
+
+def test_the_questions_can_be_learned(build, rng):
+    """Two textures, stripes and dots: the answers get better than guessing within a minute of a student's time, here less."""
+    net = build(SMALL).train()
+    optimizer = torch.optim.Adam(net.parameters(), 5e-3)
+    stripes = torch.sin(torch.arange(16.0))[:, None].expand(16, 16)
+    dots = stripes * stripes.T
+    photograph = torch.tensor([0, 1] * 16)
+    x = torch.stack([stripes, dots])[photograph][:, None].repeat(1, 3, 1, 1)
+    losses = []
+    for _ in range(60):
+        loss = question_loss(net, x, photograph, rng).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) / 5 < 0.8 * torch.tensor(40.0).log()

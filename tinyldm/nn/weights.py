@@ -16,16 +16,22 @@ from torch import Tensor, nn
 from ..errors import choose, expect
 from ..files import atomic_folder, open_safetensors, read_json
 from .config import Config
+from .discriminator import DiscriminatorConfig
+from .features import FeatureNetConfig
 from .foreign import FACTS, READERS, WRITERS
 from .names import LAYOUTS, OWN, canonical, names
 from .pointcoder import PointCoderConfig
 from .points import PointNetConfig
+from .quantizer import QuantizerConfig
 from .unet import UNetConfig
 
 CLASSES: dict[str, type[Config]] = {  # our own networks by class, saved with our own names
+    "FeatureNet": FeatureNetConfig,
+    "PatchDiscriminator": DiscriminatorConfig,
     "PointCoder": PointCoderConfig,
     "PointNet": PointNetConfig,
     "UNet": UNetConfig,
+    "VectorQuantizer": QuantizerConfig,
 }
 PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
 REASON = "a safetensors file; a pickle can run any program when it is opened (convert it where you trust it)"
