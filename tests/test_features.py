@@ -5,8 +5,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tinyldm.losses import perceptual_distance
-from tinyldm.losses.questions import DAMAGES, damaged, question_loss, recoloured, turned
+from tinyldm.losses import DAMAGES, damaged, perceptual_distance, question_loss, recoloured, turned
 from tinyldm.nn import FeatureNetConfig, VGG16Features, weights
 
 WIDTHS = [2, 2, "M", 3, 3, "M", 4, 4, 4, "M", 5, 5, 5, "M", 5, 5, 5, "M"]  # VGG's configuration D, narrow
@@ -121,6 +120,16 @@ def test_the_stages_halve_the_side_and_see_nearby_pixels_only(build, rng):
     assert [tuple(a.shape) for a in net(x)] == [(1, 2), (1, 4), (1, 5)]
 
 
+def test_brightness_is_not_seen_and_flat_pictures_look_alike(build, rng):
+    net, x = build(SMALL).double(), torch.rand(2, 3, 16, 16, generator=rng).double() - 0.5
+    for f, g in zip(net.features(x), net.features(x + 0.3)):
+        torch.testing.assert_close(f, g)
+    flat = [net.features(torch.full((1, 3, 16, 16), v).double()) for v in (-0.7, 0.1)]
+    for f, g in zip(*flat):
+        torch.testing.assert_close(f, g)
+        torch.testing.assert_close(f, f[:, :, :1, :1].expand_as(f))  # the border is no edge
+
+
 def test_the_shipped_size():
     with torch.device("meta"):
         net = FeatureNetConfig().build()
@@ -171,7 +180,7 @@ def test_guessing_costs_the_logs_of_the_numbers_of_answers(build, rng):
 
 
 def test_the_questions_can_be_learned(build, rng):
-    """Two textures, stripes and dots: the answers get better than guessing within a minute of a student's time, here less."""
+    """Two textures, stripes and dots: after 60 steps the answers are better than guesses."""
     net = build(SMALL).train()
     optimizer = torch.optim.Adam(net.parameters(), 5e-3)
     stripes = torch.sin(torch.arange(16.0))[:, None].expand(16, 16)

@@ -16,6 +16,7 @@ from .perceptual import Features, perceptual_distance
 
 __all__ = [
     "ERRORS",
+    "DAMAGES",
     "WEIGHTINGS",
     "EffectiveBeta",
     "Features",
@@ -23,6 +24,7 @@ __all__ = [
     "autoencoder_loss",
     "best_variance",
     "beta_loss",
+    "damaged",
     "denoising_loss",
     "effective_beta",
     "free_bits",
@@ -31,6 +33,9 @@ __all__ = [
     "hinge_generator",
     "negative_elbo",
     "perceptual_distance",
+    "question_loss",
+    "recoloured",
     "reconstruction_error",
     "score_matching_loss",
+    "turned",
 ]

@@ -6,15 +6,10 @@ import torch
 from torch import Tensor
 
 from ..errors import expect
+from ..nn.features import unit
 from .autoencoding import alike
 
 Features = Callable[[Tensor], list[Tensor]]  # pictures -> feature maps (B, C_l, H_l, W_l), a layer each
-EPS = 1e-8  # under the root: where no feature is active, 0 / 0 and an infinite gradient are avoided
-
-
-def unit(f: Tensor) -> Tensor:
-    """Each pixel's feature vector divided by its length, (B, C, H, W) -> the same; a vector of zeros stays."""
-    return f * torch.rsqrt((f**2).sum(1, keepdim=True) + EPS)
 
 
 def perceptual_distance(features: Features, x: Tensor, y: Tensor, weights: Sequence[Tensor] | None = None) -> Tensor:

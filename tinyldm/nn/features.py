@@ -41,28 +41,48 @@ class FeatureNetConfig(Config):
         return FeatureNet(self)
 
 
-class FeatureNet(nn.Module):
-    """Plain 3x3 convolutions, two a stage, with ReLU and average pooling between stages, as in VGG; no normalisation layers.
+EPS = 1e-8  # under the root: where no feature is active, 0 / 0 and an infinite gradient are avoided
 
-    A feature depends on the pixels near it only. The head sees the mean of every stage, so that each stage has to be
-    of use, not the last alone; it serves the training and is not needed afterwards.
+
+def unit(f: Tensor) -> Tensor:
+    """Each pixel's feature vector divided by its length, (B, C, H, W) -> the same; a vector of zeros stays."""
+    return f * torch.rsqrt((f**2).sum(1, keepdim=True) + EPS)
+
+
+class Standardised(nn.Conv2d):
+    """A 3x3 convolution whose kernels have mean 0 and the norm that keeps ReLU's output at unit scale; borders are repeated.
+
+    What is uniform in the input does not pass: the first layer is blind to brightness, and no normalisation of
+    activations is needed. Source: Qiao et al., Micro-Batch Training with ... Weight Standardization (2019), equation 6.
+    """
+
+    def __init__(self, cin: int, cout: int) -> None:
+        super().__init__(cin, cout, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        w = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        w = w * torch.rsqrt(w.square().sum((1, 2, 3), keepdim=True) / 2 + 1e-8)
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), w, self.bias)
+
+
+class FeatureNet(nn.Module):
+    """Two 3x3 convolutions a stage, ReLU, and average pooling between stages, as in VGG; no normalisation of activations.
+
+    A feature depends on the pixels near it only, and not at all on the picture's brightness. The head sees the mean of
+    the *unit* feature vectors of every stage: the training then shapes just what ``perceptual_distance`` compares, in each
+    stage, not the last alone. It is not needed afterwards.
     Source: Simonyan and Zisserman (2015) for the form; average pooling, Gatys et al. (2016), section 2.
     """
 
     def __init__(self, config: FeatureNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.stages = nn.ModuleList()
-        cin = config.in_channels
-        for width in config.widths:
-            self.stages.append(
-                nn.ModuleList([nn.Conv2d(cin, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)])
-            )
-            cin = width
+        cins = (config.in_channels, *config.widths)
+        self.stages = nn.ModuleList(
+            nn.Sequential(Standardised(cin, width), nn.ReLU(), Standardised(width, width), nn.ReLU())
+            for cin, width in zip(cins, config.widths)
+        )
         self.head = nn.Linear(sum(config.widths), sum(config.heads))
-        for module in self.stages.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def features(self, x: Tensor) -> list[Tensor]:
         """x: (B, in_channels, H, W) in [-1, 1] -> a map (B, width, H / 2^i, W / 2^i) for each stage i = 0, 1, ...
@@ -72,16 +92,13 @@ class FeatureNet(nn.Module):
         image_batch("x", x, self.config.in_channels, self.config.factor)
         maps: list[Tensor] = []
         for stage in self.stages:
-            x = F.avg_pool2d(maps[-1], 2) if maps else x
-            for convolution in stage:  # type: ignore[attr-defined]
-                x = F.relu(convolution(x))
-            maps.append(x)
+            maps.append(stage(F.avg_pool2d(maps[-1], 2) if maps else x))
         return maps
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The logits of each question, (B, heads[k]) for every k. x as for ``features``."""
-        means = torch.cat([f.mean((2, 3)) for f in self.features(x)], 1)
-        return list(self.head(means).split(self.config.heads, 1))
+        means = [unit(f).mean((2, 3)) * f.shape[1] ** 0.5 for f in self.features(x)]
+        return list(self.head(torch.cat(means, 1)).split(self.config.heads, 1))
 
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of pixels in [0, 1]
