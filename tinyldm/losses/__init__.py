@@ -13,10 +13,11 @@ from .autoencoding import (
 from .beta import EffectiveBeta, beta_loss, effective_beta
 from .denoising import WEIGHTINGS, denoising_loss, score_matching_loss
 from .perceptual import Features, perceptual_distance
+from .questions import DAMAGES, damaged, question_loss, recoloured, turned
 
 __all__ = [
-    "ERRORS",
     "DAMAGES",
+    "ERRORS",
     "WEIGHTINGS",
     "EffectiveBeta",
     "Features",
