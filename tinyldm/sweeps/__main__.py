@@ -35,7 +35,7 @@ def make(name: str) -> None:
                 continue
             start = time.perf_counter()
             row = row_of(kind, weight, seed, steps)
-            rows.append({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
+            rows.append({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()})
             rows[-1]["seconds"] = round(time.perf_counter() - start, 1)
             note = {"summary": SAID[name], "command": f"python -m tinyldm.sweeps {name}", "updates": list(steps)}
             with atomic_file(file) as temporary:

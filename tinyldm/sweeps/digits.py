@@ -67,20 +67,22 @@ def space_of(module: Any, data: InMemory, seed: int | None) -> tuple[LatentSpace
     return space, InMemory({"latent": z, "label": data.tensors["label"]})
 
 
-def sources(module: Any, seed: int, steps: int, stochastic: bool = True) -> tuple[dict[str, Tensor], Tensor]:
+def sources(
+    module: Any, seed: int, steps: int, stochastic: bool = True, draws: int = DRAWS
+) -> tuple[dict[str, Tensor], Tensor]:
     """(images by where their latents come from, the labels of those by diffusion); keys as for points."""
     train, test = load("digits", size=SIDE), load("digits", "test", size=SIDE).tensors["image"]
     space, known = space_of(module, train, seed if stochastic else None)
     z = known.tensors["latent"]
     denoiser, _ = latents_denoiser(VP(), "v", known, steps=steps, seed=seed, progress=False)
     shape, plain = tuple(z.shape[1:]), LatentSpace(module)
-    labels = torch.arange(DRAWS) % 10
+    labels = torch.arange(draws) % 10
     model = LatentDiffusion(space, denoiser, (shape[0], shape[1], shape[2]))
     images = {
         "encoded": plain.decode(plain.encode(test, seeded(300 + seed) if stochastic else None)),
-        "prior": plain.decode(normal((DRAWS, *shape), seeded(400 + seed), z)),
-        "gaussian": space.decode(gaussian_baseline(z, DRAWS, seeded(500 + seed))),
-        "diffusion": model.sample(DRAWS, Condition(labels), generator=seeded(600 + seed)),
+        "prior": plain.decode(normal((draws, *shape), seeded(400 + seed), z)),
+        "gaussian": space.decode(gaussian_baseline(z, draws, seeded(500 + seed))),
+        "diffusion": model.sample(draws, Condition(labels), generator=seeded(600 + seed)),
     }
     return {name: x.cpu() for name, x in images.items()}, labels
 
