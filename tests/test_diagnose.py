@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tinyldm.exercises import Exercise, core
-from tinyldm.exercises.core import NotYetError, call, grade_choice, grade_function
+from tinyldm.exercises.core import NotYetError, call, grade_choice, grade_dials, grade_function, grade_rows
 from tinyldm.exercises.diagnose import as_tensor, close, compare
 
 TOLERANCE = 1e-4
@@ -34,6 +34,15 @@ WRONG = [
     (TRUTH.reshape(3, 2), "arrangement is not"),
     (TRUTH[None], "arrangement is not"),
     (TRUTH[:, None] + TRUTH, "broadcast"),
+    (TRUTH.T, "rows and columns have changed places"),
+    (torch.stack([TRUTH, 2 * TRUTH]), "one part of it; return that alone"),
+    (TRUTH[1], "one part of what is asked for; stack it"),
+    (torch.cat([TRUTH[:1], TRUTH]), "one entry too many, the first"),
+    (torch.cat([TRUTH, TRUTH]), "what you reduce over"),
+    (torch.cat([TRUTH, TRUTH[:1]]), "one entry too many, the last"),
+    (TRUTH[1:], "the first entry is missing"),
+    (TRUTH[:1], "the last entry is missing"),
+    ((TRUTH, TRUTH), "returned a tuple. Stack its parts"),
     (TRUTH.log().log(), "NaN or infinity"),
     (TRUTH / 0, "NaN or infinity"),
     (TRUTH + torch.tensor([0.0, 0.1, 0.2]), "the shape is right, the values are not"),
@@ -122,6 +131,56 @@ def test_a_general_diagnosis_must_hold_on_every_case(monkeypatch, verdict):
     message = verdict("99-1", lambda x: x**2 / 2)[1]  # the truth's root, and half of it, on the first case alone
     assert not re.search("factor|root|constant", message), message
     assert "factor, 1.5" in verdict("99-1", lambda x: 3 * x)[1]
+
+
+def turned(x, *, factor=2.0, shift=0.0, power=1):
+    return factor * x**power + shift
+
+
+DIALS = {"factor": [(3.0, "THREE."), (-2.0, "MINUS.")], "shift": [(1.0, "ONE.")], "power": [(0.5, "ROOT.")]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x: 2 * x + 1, "^ONE.$"),
+        (lambda x: 3 * x + 1, "^two mistakes. One: THREE. Two: ONE.$"),
+        (lambda x: -2 * x, "^MINUS.$"),  # its author's words before the general ones
+        (lambda x: 2 * x - 5, "same constant, -5"),
+        (lambda x: 2 * x.sqrt() + 1, "One: ONE. Two: ROOT."),
+        (lambda x: (x - 9).sqrt(), "NaN or infinity"),
+        (lambda x: (x - 3).sqrt(), "HALF"),
+        (lambda x: 2 * x + torch.rand(2), "random"),
+        (lambda x: x**3, "values are not"),
+    ],
+)
+def test_two_mistakes_at_once_are_named(answer, message):
+    cases = [{"x": torch.tensor([2.0, 5.0])}, {"x": torch.tensor([1.0, 4.0])}]
+    assert grade_dials(lambda x: 2 * x, turned, cases, DIALS) is None
+    with pytest.raises(NotYetError, match=message):
+        grade_dials(answer, turned, cases, DIALS, [(lambda x: (x - 3).sqrt(), "HALF of it is no number.")])
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x: [3 * x, x**2], "^the square is right. In the double: THREE.$"),
+        (lambda x: [3 * x, x**4], "^In the double: THREE. In the square: a square root is missing"),
+        (lambda x: [x**2, 2 * x], "^SWAPPED$"),
+        (lambda x: [2 * x, x**2 + 1], "^the double is right. In the square: every value is off by the same constant"),
+        (lambda x: [2 * x], "shape"),
+        (lambda x: [2 * x, x, x], "shape"),
+    ],
+)
+def test_rows_are_looked_at_one_by_one(answer, message):
+    cases = [{"x": torch.tensor([2.0, 5.0])}, {"x": torch.tensor([1.0, 4.0, 7.0])}]
+    rows = {"double": (lambda x: 2 * x, [(lambda x: 3 * x, "THREE.")]), "square": (lambda x: x**2, [])}
+    swapped = [(lambda x: torch.stack([x**2, 2 * x]), "SWAPPED")]
+    assert grade_rows(lambda x: torch.stack([2 * x, x * x]), rows, cases, swapped) is None
+    with pytest.raises(NotYetError, match=message):
+        grade_rows(lambda x: torch.stack(answer(x)), rows, cases, swapped)
+    with pytest.raises(NotYetError, match="Stack its parts"):
+        grade_rows(answer, rows, cases, swapped)
 
 
 def test_a_choice_says_what_each_wrong_letter_overlooks():

@@ -9,17 +9,21 @@ import inspect
 import reprlib
 import textwrap
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import choose
-from .diagnose import as_tensor, close, explain
+from .diagnose import agree, as_tensor, cause, close, distance, same
 
 Wrong = Sequence[tuple[Callable[..., Any], str]]
+Rare = Iterable[tuple[Callable[..., Any], str]]
+Dials = Mapping[str, Sequence[tuple[Any, str]]]
 
 
 class NotYetError(Exception):
@@ -104,6 +108,44 @@ def call(answer: Any, arguments: Mapping[str, Any]) -> Any:
     return result
 
 
+class Trial:
+    """A student's function on all cases, and the search for what explains a wrong result."""
+
+    def __init__(self, answer: Any, cases: Sequence[Mapping[str, Any]], tolerance: float) -> None:
+        self.answer, self.cases, self.tolerance = answer, cases, tolerance
+        self.results = [call(answer, case) for case in cases]
+
+    def mistake(self, given: Sequence[Any], truths: Sequence[Tensor], wrong: Wrong, rare: Rare = ()) -> str | None:
+        """None when ``given`` is right; else what is known of it, common to all formulas, ``rare``, or how far off it is."""
+        if agree(given, truths, self.tolerance):
+            return None
+        named = self.known(given, wrong) or self._random() or cause(given, truths, self.tolerance)
+        return named or self.known(given, rare) or distance(given, truths, self.tolerance)
+
+    def known(self, given: Sequence[Any], wrong: Rare) -> str | None:
+        """The sentence of the first wrong function that agrees on all cases."""
+        tensors = [as_tensor(value) for value in given]
+        for function, message in wrong:
+            if all(self._agrees(function, case, tensor) for case, tensor in zip(self.cases, tensors, strict=True)):
+                return message
+        return None
+
+    def _agrees(self, function: Callable[..., Any], case: Mapping[str, Any], tensor: Tensor | None) -> bool:
+        """A known wrong function may fail where the right one does not."""
+        try:
+            guess = function(*case.values())
+        except (RuntimeError, ValueError, TypeError):
+            return False
+        ours = as_tensor(guess) if isinstance(guess, Tensor) else None
+        return tensor is not None and ours is not None and same(tensor, ours, self.tolerance)
+
+    def _random(self) -> str | None:
+        once, twice = as_tensor(self.results[0]), as_tensor(call(self.answer, self.cases[0]))
+        if once is None or twice is None or not once.isfinite().all() or close(twice, once, self.tolerance):
+            return None
+        return "your result is random, it differs when asked twice; use the noise that you are given."
+
+
 def grade_function(
     answer: Any,
     truth: Callable[..., Tensor],
@@ -115,27 +157,62 @@ def grade_function(
 
     cases: arguments by name, in order. wrong: known wrong functions with what to say of them; one must agree on all cases.
     """
-    results = [call(answer, case) for case in cases]
-    truths = [truth(*case.values()) for case in cases]
-    problem = explain(results, truths, tolerance)
+    grade_dials(answer, truth, cases, {}, wrong, tolerance)
+
+
+def grade_dials(
+    answer: Any,
+    formula: Callable[..., Tensor],
+    cases: Sequence[Mapping[str, Any]],
+    dials: Dials,
+    wrong: Wrong = (),
+    tolerance: float = 1e-4,
+) -> None:
+    """``grade_function`` for a formula that carries its mistakes as keyword arguments, right by default.
+
+    dials: for each keyword the wrong settings, with what to say of them; two mistakes at a time are found as well.
+    wrong: further functions with a sentence of their own, looked at first.
+    """
+    turned = [(name, value, text) for name, settings in dials.items() for value, text in settings]
+    single = [(partial(formula, **{name: value}), text) for name, value, text in turned]
+    double = (
+        (partial(formula, **{a: u, b: v}), f"two mistakes. One: {first} Two: {second}")
+        for (a, u, first), (b, v, second) in combinations(turned, 2)
+        if a != b
+    )
+    trial = Trial(answer, cases, tolerance)
+    truths = [formula(*case.values()) for case in cases]
+    problem = trial.mistake(trial.results, truths, [*wrong, *single], double)
+    if problem:
+        raise NotYetError(problem)
+
+
+def grade_rows(
+    answer: Any,
+    rows: Mapping[str, tuple[Callable[..., Tensor], Wrong]],
+    cases: Sequence[Mapping[str, Any]],
+    wrong: Wrong = (),
+    tolerance: float = 1e-4,
+) -> None:
+    """``grade_function`` for several results that the student stacks: each is looked at by itself.
+
+    rows: by what a student calls it, its truth and the wrong functions for it. wrong: of all rows at once.
+    """
+    trial = Trial(answer, cases, tolerance)
+    truths = [torch.stack([truth(*case.values()) for truth, _ in rows.values()]) for case in cases]
+    problem = trial.mistake(trial.results, truths, wrong)
+    given = [value for value in map(as_tensor, trial.results) if value is not None]
     if problem is None:
         return
-    for function, message in wrong:
-        guesses = [_quietly(function, case) for case in cases]
-        if all(isinstance(g, Tensor) for g in guesses) and explain(results, guesses, tolerance) is None:
-            raise NotYetError(message)
-    once, twice = as_tensor(results[0]), as_tensor(call(answer, cases[0]))
-    if once is not None and twice is not None and once.isfinite().all() and not close(twice, once, tolerance):
-        raise NotYetError("your result is random, it differs when asked twice; use the noise that you are given.")
-    raise NotYetError(problem)
-
-
-def _quietly(function: Callable[..., Any], case: Mapping[str, Any]) -> Any:
-    """A known wrong function may fail where the right one does not."""
-    try:
-        return function(*case.values())
-    except (RuntimeError, ValueError, TypeError):
-        return None
+    if trial.known(trial.results, wrong) or [g.shape for g in given] != [t.shape for t in truths]:
+        raise NotYetError(problem)
+    said = {
+        name: trial.mistake([g[i] for g in given], [t[i] for t in truths], known)
+        for i, (name, (_, known)) in enumerate(rows.items())
+    }
+    fine = " and ".join(f"the {name}" for name, wrongly in said.items() if not wrongly)
+    start = f"{fine} {'is' if ' and ' not in fine else 'are'} right. " if fine else ""
+    raise NotYetError(start + " ".join(f"In the {name}: {wrongly}" for name, wrongly in said.items() if wrongly))
 
 
 def grade_choice(answer: Any, right: str, wrong: Mapping[str, str]) -> None:

@@ -32,6 +32,13 @@ def close(a: Tensor, b: Tensor, tolerance: float) -> bool:
     return a.numel() == 0 or float((a - b).abs().max()) <= tolerance * (1e-6 + float(b.abs().max()))
 
 
+def same(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    """``close``, and infinity or NaN at the same entries: a known mistake may fail at some of them."""
+    if a.shape != b.shape or not torch.equal(kept := torch.isfinite(a), torch.isfinite(b)) or not kept.any():
+        return False
+    return close(a[kept], b[kept], tolerance)
+
+
 def compare(given: Any, truth: Tensor, tolerance: float) -> str | None:
     """None when ``given`` is the truth, else one sentence on how it differs."""
     return explain([given], [truth], tolerance)
@@ -39,24 +46,43 @@ def compare(given: Any, truth: Tensor, tolerance: float) -> str | None:
 
 def explain(given: Sequence[Any], truths: Sequence[Tensor], tolerance: float) -> str | None:
     """None when all that is given is right, else the first sentence that is true of every case."""
-    pairs: Pairs = []
-    for value, truth in zip(given, truths, strict=True):
-        tensor = as_tensor(value)
-        if tensor is None:
-            return f"a tensor is asked for, one of real numbers; your function returned a {type(value).__name__}."
-        pairs.append((tensor, truth.detach().to("cpu", torch.float64)))
-    if all(close(value, right, tolerance) for value, right in pairs):
+    if agree(given, truths, tolerance):
         return None
+    return cause(given, truths, tolerance) or distance(given, truths, tolerance)
+
+
+def agree(given: Sequence[Any], truths: Sequence[Tensor], tolerance: float) -> bool:
+    """Whether all that is given is right."""
+    pairs = _pairs(given, truths)
+    return pairs is not None and all(close(value, right, tolerance) for value, right in pairs)
+
+
+def _pairs(given: Sequence[Any], truths: Sequence[Tensor]) -> Pairs | None:
+    """Both as float64; None when something else than numbers is given."""
+    tensors = [as_tensor(value) for value in given]
+    pairs = zip(tensors, truths, strict=True)
+    both = [(value, right.detach().to("cpu", torch.float64)) for value, right in pairs if value is not None]
+    return both if len(both) == len(tensors) else None
+
+
+def cause(given: Sequence[Any], truths: Sequence[Tensor], tolerance: float) -> str | None:
+    """A mistake that explains every case of a wrong result; None when none is known."""
+    for value in given:
+        if as_tensor(value) is None:
+            many = isinstance(value, list | tuple) and any(isinstance(v, Tensor | np.ndarray) for v in value)
+            hint = " Stack its parts." if many else ""
+            return f"a tensor is asked for, one of real numbers; your function returned a {type(value).__name__}.{hint}"
+    pairs = _pairs(given, truths) or []
     for value, right in pairs:
         if value.shape == right.shape and not torch.isfinite(value).all():
             return "there is NaN or infinity in it: a division by zero, or the root or logarithm of a negative number?"
     if any(value.shape != right.shape for value, right in pairs):
         return _shape(pairs, tolerance)
-    for cause in (_transformed, _factor, _constant):
-        sentence = cause(pairs, tolerance)
+    for find in (_transformed, _factor, _constant):
+        sentence = find(pairs, tolerance)
         if sentence:
             return sentence
-    return _distance(pairs, tolerance)
+    return None
 
 
 def _shape(pairs: Pairs, tolerance: float) -> str:
@@ -72,6 +98,21 @@ def _shape(pairs: Pairs, tolerance: float) -> str:
         return f"{start}: you summed over the batch as well; every sample has a value of its own."
     if every(lambda v, r: v.numel() == r.numel() and close(v.reshape(r.shape), r, tolerance)):
         return f"{start}: the numbers are right, their arrangement is not."
+    if every(lambda v, r: v.ndim == r.ndim == 2 and close(v.T, r, tolerance)):
+        return f"{start}: the numbers are right, but rows and columns have changed places."
+    if every(lambda v, r: v.ndim == r.ndim + 1 and any(close(part, r, tolerance) for part in v)):
+        return f"{start}: what is asked for is one part of it; return that alone."
+    if every(lambda v, r: r.ndim == v.ndim + 1 and any(close(v, part, tolerance) for part in r)):
+        return f"{start}: this is one part of what is asked for; stack it with the rest."
+    cuts: dict[str, Callable[[Tensor, Tensor], bool]] = {
+        "it has one entry too many, the first": lambda v, r: close(v[1:], r, tolerance),
+        "it has one entry too many, the last": lambda v, r: close(v[:-1], r, tolerance),
+        "the first entry is missing": lambda v, r: close(v, r[1:], tolerance),
+        "the last entry is missing": lambda v, r: close(v, r[:-1], tolerance),
+    }
+    for sentence, cut in cuts.items():
+        if all(v.ndim == r.ndim > 0 and cut(v, r) for v, r in pairs):
+            return f"{start}: {sentence}."
     return f"{start}; look at what you reduce over, and at what is broadcast against what."
 
 
@@ -123,7 +164,9 @@ def _constant(pairs: Pairs, tolerance: float) -> str | None:
     return f"every value is off by the same constant, {float(shifts[0].mean()):.4g}; a term is missing or stands there twice."
 
 
-def _distance(pairs: Pairs, tolerance: float) -> str:
+def distance(given: Sequence[Any], truths: Sequence[Tensor], tolerance: float) -> str:
+    """How far off a wrong result of the right shape is, when no cause is known."""
+    pairs = _pairs(given, truths) or []
     if any(close(value, right, tolerance) for value, right in pairs):
         return "right for some inputs and wrong for others: what is special about those that it was made for?"
     share = max(float((v - r).abs().max() / (1e-12 + r.abs().max())) for v, r in pairs)
