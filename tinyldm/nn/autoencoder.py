@@ -98,7 +98,10 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.middle(self.levels(self.conv_in(x)))
+        return self.head(self.middle(self.levels(self.conv_in(x))))
+
+    def head(self, h: Tensor) -> Tensor:
+        """The last layer, from the middle's width to means and log-variances."""
         return self.conv_out(F.silu(self.norm(h)))
 
 
@@ -140,7 +143,11 @@ class AutoencoderKL(nn.Module):
         Raises ``ValueError`` for other channels or a side that the down-sampling factor does not divide.
         """
         image_batch("x", x, self.config.in_channels, self.config.factor)
-        mean, logvar = self.quant(self.encoder(x)).chunk(2, dim=1)
+        return self.posterior(self.encoder(x))
+
+    def posterior(self, moments: Tensor) -> DiagonalGaussian:
+        """The encoder's output (B, 2 * latent_channels, h, w) as a distribution, log-variances held in [-30, 20]."""
+        mean, logvar = self.quant(moments).chunk(2, dim=1)
         return DiagonalGaussian(mean, logvar.clamp(*LOGVAR))
 
     def decode(self, z: Tensor) -> Tensor:
