@@ -19,7 +19,8 @@ from .losses import (
     perceptual_distance,
     reconstruction_error,
 )
-from .nn import AutoencoderConfig, AutoencoderKL, DiscriminatorConfig
+from .losses.questions import question_loss
+from .nn import AutoencoderConfig, AutoencoderKL, DiscriminatorConfig, FeatureNet, FeatureNetConfig
 from .runtime import device, seeded
 from .train import Budget, Loss, fit
 
@@ -43,6 +44,46 @@ class Objective:
         choose("pixel", self.pixel, ERRORS)
         for name in ("kl_weight", "perceptual", "adversarial", "start"):
             expect(getattr(self, name) >= 0, name, getattr(self, name), "a number >= 0")
+
+
+@dataclass(frozen=True)
+class Photos:
+    """How an autoencoder of photographs is trained: the side of the crops, how many there are, and the budget."""
+
+    size: int
+    crops: int
+    budget: Budget
+
+
+PHOTOS = {
+    "ci": Photos(32, 200, Budget(12, 8, 2e-3)),
+    "cpu": Photos(32, 4000, Budget(800, 8, 2e-3)),
+    "gpu": Photos(64, 40000, Budget(30000, 64, 1e-3, ema=0.999)),
+}
+SHIPPED = Photos(32, 12000, Budget(10000, 8, 2e-3, ema=0.998))  # the autoencoders of photographs in the zoo
+FEATURES = Photos(48, 6000, Budget(600, 48, 2e-3))
+
+
+def photos_config(channels: int) -> AutoencoderConfig:
+    """A small f4 autoencoder of photographs with this many latent channels: 0.7 million parameters."""
+    return AutoencoderConfig(in_channels=3, latent_channels=channels, channels=(24, 32, 64))
+
+
+def spread(module: AutoencoderKL) -> AutoencoderKL:
+    """Start every convolution at unit gain, and the posterior narrow (standard deviation about e^-3).
+
+    PyTorch's own start shrinks what passes by the root of 3 a layer; with this one the first thousand updates bring
+    about 2 dB more.
+    """
+    convolutions: list[Any] = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
+    for layer in convolutions:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+        nn.init.zeros_(layer.bias)
+    last: Any = module.quant if module.config.quant else module.encoder.conv_out
+    with torch.no_grad():
+        last.weight[module.config.latent_channels :] *= 0.1
+        last.bias[module.config.latent_channels :] = -6.0
+    return module
 
 
 class Duel(nn.Module):
@@ -120,7 +161,7 @@ def train_autoencoder(
     in_range("image", data.tensors["image"], -1.0 - 1e-4, 1.0 + 1e-4)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = config.build()
+        module = spread(config.build())
         rival = DiscriminatorConfig(config.in_channels).build() if objective.adversarial else None
     if start_from is not None:
         module.load_state_dict(start_from.state_dict())
@@ -133,3 +174,16 @@ def train_autoencoder(
         whole, loss, data, budget, generator=seeded(seed), checkpoint=checkpoint, label="autoencoder", progress=progress
     )
     return module.requires_grad_(True), history
+
+
+def train_features(data: InMemory, budget: Budget, *, seed: int = 0, progress: bool = True) -> FeatureNet:
+    """Train the feature network of the perceptual distance on "image" (N, 3, S, S) and "label" (N,), the photograph of each."""
+
+    def loss(net: FeatureNet, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        return question_loss(net, batch["image"], batch["label"], generator).mean()
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = FeatureNetConfig().build().to(device())
+    fit(net, loss, data, budget, generator=seeded(seed), label="features", progress=progress)
+    return net

@@ -6,6 +6,7 @@ from typing import Any
 from ..errors import choose
 from ..files import read_json
 from ..latent import LatentDiffusion
+from ..nn.weights import from_pretrained
 
 HERE = FilePath(__file__).parent
 
@@ -19,9 +20,14 @@ def names() -> list[str]:
     return list(_folders())
 
 
-def load(name: str) -> LatentDiffusion:
-    """A trained model by name, in float32 on the CPU. Raises ``ValueError`` for an unknown name, with the nearest one."""
-    return LatentDiffusion.load(choose("name", name, _folders()))
+def load(name: str) -> Any:
+    """A trained model by name, in float32 on the CPU: a latent diffusion model, or a single network.
+
+    Raises ``ValueError`` for an unknown name, with the nearest one.
+    """
+    folder = choose("name", name, _folders())
+    single = "_class_name" in read_json(folder / "config.json")
+    return from_pretrained(folder) if single else LatentDiffusion.load(folder)
 
 
 def card(name: str) -> dict[str, Any]:
