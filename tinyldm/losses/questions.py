@@ -61,7 +61,8 @@ def question_loss(net: nn.Module, x: Tensor, photograph: Tensor, generator: torc
     """Cross-entropy of a ``FeatureNet``'s three answers about recoloured, turned and damaged crops, in nats, (B,).
 
     x: (B, C, S, S) in [-1, 1]. photograph: (B,) long, from which each crop comes. Guessing costs the sum of the logs of
-    the numbers of answers. Features that must answer, whatever the colours, see texture, structure and damage.
+    the numbers of answers. Features that must answer, whatever the colours, see texture, structure and damage; on textures
+    the turns are hard, and in a short training they only vary the crops.
     Raises ``ValueError`` for pictures that are not square.
     Source: Gidaris et al., Unsupervised Representation Learning by Predicting Image Rotations (2018), for the turns; that
     features of many tasks make good distances, Zhang et al. (2018), section 4.

@@ -53,7 +53,7 @@ class Standardised(nn.Conv2d):
     """A 3x3 convolution whose kernels have mean 0 and the norm that keeps ReLU's output at unit scale; borders are repeated.
 
     What is uniform in the input does not pass: the first layer is blind to brightness, and no normalisation of
-    activations is needed. Source: Qiao et al., Micro-Batch Training with ... Weight Standardization (2019), equation 6.
+    activations is needed. Source: Qiao et al., Micro-Batch Training with ... Weight Standardization (2019), section 3.
     """
 
     def __init__(self, cin: int, cout: int) -> None:
