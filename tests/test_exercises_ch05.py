@@ -105,7 +105,7 @@ MISTAKES = [
     ("05-1", "(1 - betas).sqrt()", "a single step"),
     ("05-1", "(1 - (1 - betas).cumprod(0)).sqrt()", "noise's standard deviation"),
     ("05-1", "torch.exp(-betas.cumsum(0) / 2)", "infinitely many"),
-    ("05-1", "(1 - betas).cumprod(0)[-1].sqrt()", "shape"),
+    ("05-1", "(1 - betas).cumprod(0)[-1].sqrt()", "last entry alone"),
     ("05-1", "torch.cat([torch.ones(1), (1 - betas[:-1]).cumprod(0).sqrt()])", "shifted by one"),
     ("05-2", stacked(std="sigma_s**2 * (1 - rho2)"), "square root is missing"),
     ("05-2", stacked(std="(sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2).sqrt()"), "forward step adds"),

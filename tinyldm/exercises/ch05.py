@@ -2,18 +2,14 @@
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..gaussian import GaussianMixture
-from ..grids import grid
-from ..path import VP, DiscreteVP, Path
-from ..prediction import Predict
 from ..runtime import seeded
-from .core import Exercise, grade_choice, grade_function, register
+from .ch05_repair import grade_ancestral
+from .core import Exercise, grade_choice, grade_function, grade_rows, register
 
 
 def grade_alphas(answer: Any) -> None:
@@ -23,8 +19,13 @@ def grade_alphas(answer: Any) -> None:
         {"betas": torch.tensor([0.1, 0.3, 0.2, 0.6], dtype=torch.float64)},
     ]
 
+    def bar(b: Tensor) -> Tensor:
+        return (1 - b).cumprod(0)
+
     def shifted(b: Tensor) -> Tensor:
-        return torch.cat([torch.ones(1), (1 - b).cumprod(0)[:-1].sqrt()])
+        return torch.cat([torch.ones(1), bar(b)[:-1]])
+
+    added = "fadings one after the other multiply; here they are added up."
 
     grade_function(
         answer,
@@ -42,7 +43,35 @@ def grade_alphas(answer: Any) -> None:
             (lambda b: torch.exp(-b.cumsum(0) / 2), "this is the limit of infinitely many small steps; a table has finite ones, so its factors multiply."),
             (lambda b: (1 - b**2).cumprod(0).sqrt(), "beta is already a variance; here it is squared once more."),
             (lambda b: (1 - b).cumprod(0) ** 2, "squared where a square root is asked for."),
-            (shifted, "the table is shifted by one: its first entry is the state after one step, not the clean data."),
+            (lambda b: shifted(b).sqrt(), "the table is shifted by one: its first entry is the state after one step, not the clean data."),
+            (shifted, "the table is shifted by one, and a square root is missing."),
+            (lambda b: bar(b).sqrt().roll(1), "the table is shifted by one: what should stand last has come to the front, and its first entry should be the state after one step."),
+            (lambda b: torch.cat([bar(b)[1:], bar(b)[-1:]]).sqrt(), "each entry has been through a step too many: the first is the state after one step."),
+            (lambda b: torch.cat([torch.ones(1), bar(b).sqrt()]), "clean data is not in the table: its first entry is the state after one step."),
+            (lambda b: torch.cat([torch.ones(1), bar(b)]), "clean data is not in the table, and a square root is missing."),
+            (lambda b: bar(b)[1:].sqrt(), "the state after the first step is missing."),
+            (lambda b: (1 + b).cumprod(0).sqrt(), "the sign of beta is flipped: a step keeps less than all of the state."),
+            (lambda b: (1 + b).cumprod(0), "the sign of beta is flipped, and a square root is missing."),
+            (lambda b: (1 - b).cumsum(0).sqrt(), added),
+            (lambda b: (1 - b).sqrt().cumsum(0), added),
+            (lambda b: (1 - b).cumsum(0), added),
+            (lambda b: 1 - b.cumsum(0), "the betas are added up, and a square root is missing; fadings one after the other multiply."),
+            (lambda b: 1 - b.cumprod(0), "the product is taken over the betas; each step keeps its own part first, and these parts multiply."),
+            (lambda b: (1 - b.cumprod(0)).sqrt(), "the product is taken over the betas; each step keeps its own part first, and these parts multiply. (The root is right.)"),
+            (lambda b: torch.exp(-b.cumsum(0)), "this is alpha-bar in the limit of infinitely many small steps; a table has finite ones, and a square root is missing."),
+            (lambda b: (1 - b.sqrt()).cumprod(0), "the root is taken of beta alone; it belongs over what beta leaves of the variance."),
+            (lambda b: (1 - b / 2).cumprod(0), "this is the root to first order, which is close for small betas only."),
+            (lambda b: bar(b) / (1 - bar(b)), "this is the signal-to-noise ratio, not the factor of the data."),
+            (lambda b: (bar(b) / (1 - bar(b))).sqrt(), "this is the ratio of data to noise, not the factor of the data."),
+            (lambda b: bar(b).log() / 2, "this is the logarithm of what is asked for."),
+            (lambda b: bar(b).log(), "this is the logarithm of alpha-bar; undo it, and mind the square root."),
+            (lambda b: bar(b).sqrt().flip(0), "the right numbers in reverse: the first entry is the cleanest."),
+            (lambda b: (1 - b**2).sqrt(), "this is one step only, and beta, a variance already, is squared."),
+            (lambda b: b.sqrt(), "this is the strength of a step's fresh noise, not what is left of the data."),
+            (lambda b: b.cumsum(0), "the betas are added up: this is about the noise, and only to first order."),
+            (lambda b: 1 - bar(b).sqrt(), "this is what is lost of the data, not what is left."),
+            (lambda b: (1 - b).prod().sqrt(), "this is the last entry alone; the table has one for each step."),
+            (lambda b: (1 - b).prod(), "this is the last entry alone, and squared; the table has one for each step."),
             (lambda b: (1 - b).prod().sqrt().expand_as(b), "this is the value at the last entry everywhere; each entry has been through the steps up to its own."),
             (lambda b: (1 - b).flip(0).cumprod(0).flip(0).sqrt(), "the product runs from the noisy end; the data starts at the clean one."),
         ],
@@ -73,19 +102,6 @@ def _steps() -> list[dict[str, Any]]:
     ]
 
 
-def _gaussian(
-    mean: Callable[..., Tensor] | None = None, std: Callable[..., Tensor] | None = None
-) -> Callable[..., Tensor]:
-    """The step's mean and standard deviation, one of them replaced. Both get (x, x0, at, st, as, ss, rho2)."""
-
-    def both(x: Tensor, x0: Tensor, at: Tensor, st: Tensor, a: Tensor, s: Tensor) -> Tensor:
-        rho2 = (at * s / (a * st)) ** 2
-        middle = (mean or _middle)(x, x0, at, st, a, s, rho2)
-        return torch.stack([middle, (std or _width)(x, x0, at, st, a, s, rho2)])
-
-    return both
-
-
 def _middle(x: Tensor, x0: Tensor, at: Tensor, st: Tensor, a: Tensor, s: Tensor, rho2: Tensor) -> Tensor:
     return a * ((1 - rho2) * x0 + rho2 * x / at)
 
@@ -94,35 +110,61 @@ def _width(x: Tensor, x0: Tensor, at: Tensor, st: Tensor, a: Tensor, s: Tensor, 
     return s * (1 - rho2).sqrt()
 
 
+Six = Callable[..., Tensor]
+
+
+def _six(function: Six) -> Six:
+    """A function of (x, x0, at, st, as, ss, rho2) as one of the exercise's six arguments."""
+    return lambda x, x0, at, st, a, s: function(x, x0, at, st, a, s, (at * s / (a * st)) ** 2)
+
+
 def grade_posterior(answer: Any) -> None:
     """05-2: mean and standard deviation of q(x_s | x_t, x0)."""
-    fine = "the mean is right, the standard deviation is not: "
-    wide = "the standard deviation is right, the mean is not: "
-    grade_function(
-        answer,
-        _gaussian(),
-        _steps(),
-        wrong=[
-            (_gaussian(std=lambda x, x0, at, st, a, s, r: s**2 * (1 - r)), f"{fine}this is the variance; a square root is missing."),
-            (_gaussian(std=lambda x, x0, at, st, a, s, r: s * (1 - r.sqrt()).sqrt()), f"{fine}the ratio of the signal-to-noise ratios is not squared, or rooted once too often."),
-            (_gaussian(std=lambda x, x0, at, st, a, s, r: st * (1 - r).sqrt()), f"{fine}this is the noise that the forward step adds, the wider of the two usual choices."),
-            (_gaussian(std=lambda x, x0, at, st, a, s, r: st**2 * (1 - r)), f"{fine}this is the forward step's noise, and its variance at that: a square root is missing too."),
-            (_gaussian(std=lambda x, x0, at, st, a, s, r: s + 0 * r), f"{fine}this is the spread around the data alone; the noisy state tells something too and narrows it."),
-            (_gaussian(std=lambda x, x0, at, st, a, s, r: s * (1 - r)), f"{fine}the shrinking factor belongs to the variance; a square root is missing on it."),
-            (_gaussian(std=lambda x, x0, at, st, a, s, r: (1 - at**2 / a**2).sqrt()), f"{fine}this is the root of a beta of the forward chain, right only where the variance is preserved, and even there too wide."),
-            (_gaussian(std=lambda x, x0, at, st, a, s, r: s * (1 - at**2 / a**2).clamp(min=0).sqrt() / st), f"{fine}this holds where the variance is preserved only; here data and noise need not add up to 1."),
-            (_gaussian(mean=lambda x, x0, at, st, a, s, r: a * ((1 - r) * x / at + r * x0)), f"{wide}the two opinions have changed places; which of them is trusted when the step is short?"),
-            (_gaussian(mean=lambda x, x0, at, st, a, s, r: (1 - r) * x0 + r * x / at), f"{wide}the state is not faded to the time at which it arrives."),
-            (_gaussian(mean=lambda x, x0, at, st, a, s, r: a * ((1 - r) * x0 + r * x)), f"{wide}the noisy state is not an opinion on the data before its own fading is undone."),
-            (_gaussian(mean=lambda x, x0, at, st, a, s, r: a * x0), f"{wide}it forgets the noisy state."),
-            (_gaussian(mean=lambda x, x0, at, st, a, s, r: a * x0 + s * (x - at * x0) / st), f"{wide}this is the deterministic step of DDIM, which keeps all of the old noise: its weights use the root of the ratio of the signal-to-noise ratios."),
-            (_gaussian(mean=lambda x, x0, at, st, a, s, r: at * ((1 - r) * x0 + r * x / at)), f"{wide}it is faded as at the time the step starts from."),
-            (_gaussian(mean=lambda x, x0, at, st, a, s, r: a * (r * x / at - (1 - r) * x0)), f"{wide}the sign of the data's part is flipped."),
-            (lambda *z: _gaussian()(*z).flip(0), "mean and standard deviation have changed places."),
-            (lambda *z: _gaussian()(*z)[0], "only the mean is returned; stack it with the standard deviation."),
-            (lambda *z: _gaussian()(*z)[1], "only the standard deviation is returned; stack it with the mean, the mean first."),
-        ],
-    )  # fmt: skip
+    mean, std = _six(_middle), _six(_width)
+    means = [
+        (_six(lambda x, x0, at, st, a, s, r: a * ((1 - r) * x / at + r * x0)), "the two opinions have changed places; which of them is trusted when the step is short?"),
+        (_six(lambda x, x0, at, st, a, s, r: (1 - r) * x0 + r * x / at), "the state is not faded to the time at which it arrives."),
+        (_six(lambda x, x0, at, st, a, s, r: a * ((1 - r) * x0 + r * x)), "the noisy state is not an opinion on the data before its own fading is undone."),
+        (_six(lambda x, x0, at, st, a, s, r: a * x0), "it forgets the noisy state."),
+        (_six(lambda x, x0, at, st, a, s, r: a * x0 + s * (x - at * x0) / st), "this is the deterministic step of DDIM, which keeps all of the old noise: its weights use the root of the ratio of the signal-to-noise ratios."),
+        (_six(lambda x, x0, at, st, a, s, r: at * ((1 - r) * x0 + r * x / at)), "it is faded as at the time the step starts from."),
+        (_six(lambda x, x0, at, st, a, s, r: a * (r * x / at - (1 - r) * x0)), "the sign of the data's part is flipped."),
+        (_six(lambda x, x0, at, st, a, s, r: a * ((1 - 1 / r) * x0 + x / at / r)), "the ratio of the signal-to-noise ratios stands on its head."),
+        (_six(lambda x, x0, at, st, a, s, r: a * ((1 - r) * x0 + r * x * at)), "the fading of the noisy state is done once more where it should be undone."),
+        (_six(lambda x, x0, at, st, a, s, r: a * ((1 - r) * x0 - r * x / at)), "the sign of the noisy state's part is flipped."),
+        (_six(lambda x, x0, at, st, a, s, r: a * (x0 + r * x / at)), "the weights of the two opinions must add up to 1; that of the data is too large."),
+        (_six(lambda x, x0, at, st, a, s, r: a * ((1 - r) * x0 + x / at)), "the weights of the two opinions must add up to 1; that of the noisy state is too large."),
+        (_six(lambda x, x0, at, st, a, s, r: a * ((1 - r) * x0 + r * x / at) / at), "the fading of the noisy state is undone for the data as well."),
+        (_six(lambda x, x0, at, st, a, s, r: a * ((1 - r) * x + r * x0 / at)), "the noisy state and the data have changed places."),
+        (_six(lambda x, x0, at, st, a, s, r: a * x / at), "it forgets the data: this only undoes the fading of the step."),
+        (_six(lambda x, x0, at, st, a, s, r: at / a * x), "this is the mean of the forward step; here the later state is given."),
+        (_six(lambda x, x0, at, st, a, s, r: a * ((1 - r**2) * x0 + r**2 * x / at)), "the ratio of the signal-to-noise ratios is squared once too often."),
+        (_six(lambda x, x0, at, st, a, s, r: (a * (1 - (at / a) ** 2) * x0 + at / a * (1 - a**2) * x) / (1 - at**2)), "this holds where the variance is preserved only; derive it from alpha and sigma."),
+    ]  # fmt: skip
+    stds = [
+        (_six(lambda x, x0, at, st, a, s, r: s**2 * (1 - r)), "this is the variance; a square root is missing."),
+        (_six(lambda x, x0, at, st, a, s, r: s * (1 - r.sqrt()).sqrt()), "the ratio of the signal-to-noise ratios is not squared, or rooted once too often."),
+        (_six(lambda x, x0, at, st, a, s, r: st * (1 - r).sqrt()), "this is the noise that the forward step adds, the wider of the two usual choices."),
+        (_six(lambda x, x0, at, st, a, s, r: st**2 * (1 - r)), "this is the forward step's noise, and its variance at that: a square root is missing too."),
+        (_six(lambda x, x0, at, st, a, s, r: s + 0 * r), "this is the spread around the data alone; the noisy state tells something too and narrows it."),
+        (_six(lambda x, x0, at, st, a, s, r: s * (1 - r)), "the shrinking factor belongs to the variance; a square root is missing on it."),
+        (_six(lambda x, x0, at, st, a, s, r: (1 - at**2 / a**2).sqrt()), "this is the root of a beta of the forward chain, right only where the variance is preserved, and even there too wide."),
+        (_six(lambda x, x0, at, st, a, s, r: s * (1 - at**2 / a**2).clamp(min=0).sqrt() / st), "this holds where the variance is preserved only; here data and noise need not add up to 1."),
+        (_six(lambda x, x0, at, st, a, s, r: s * r.sqrt()), "this is what DDIM keeps of the old noise; what a step draws afresh is asked for."),
+        (_six(lambda x, x0, at, st, a, s, r: (1 - r).sqrt()), "the noise of the time at which the step arrives is missing as a factor."),
+        (_six(lambda x, x0, at, st, a, s, r: s * (1 + r).sqrt()), "a sign under the root is flipped: the noisy state narrows the spread."),
+        (_six(lambda x, x0, at, st, a, s, r: (s * (1 - r)).sqrt()), "sigma stands under the root and must be squared there."),
+        (_six(lambda x, x0, at, st, a, s, r: s * (1 - r**2).sqrt()), "the ratio of the signal-to-noise ratios is squared once too often."),
+        (_six(lambda x, x0, at, st, a, s, r: st + 0 * r), "this is all of the noise at the time from which the step starts."),
+        (_six(lambda x, x0, at, st, a, s, r: (st**2 - s**2).sqrt()), "the noise that is there at the earlier time fades on the way, which is forgotten here; and the two opinions narrow it further."),
+        (_six(lambda x, x0, at, st, a, s, r: ((1 - (at / a) ** 2) * (1 - a**2) / (1 - at**2)).clamp(min=0).sqrt()), "this holds where the variance is preserved only; derive it from alpha and sigma."),
+    ]  # fmt: skip
+    whole = [
+        (lambda *z: torch.stack([std(*z), mean(*z)]), "mean and standard deviation have changed places."),
+        (lambda *z: mean(*z), "only the mean is returned; stack it with the standard deviation."),
+        (lambda *z: std(*z), "only the standard deviation is returned; stack it with the mean, the mean first."),
+    ]
+    grade_rows(answer, {"mean": (mean, means), "standard deviation": (std, stds)}, _steps(), whole)
 
 
 def grade_v_weight(answer: Any) -> None:
@@ -156,6 +198,16 @@ def grade_v_weight(answer: Any) -> None:
             (lambda at, st, a, s: at**2 * (snr(a, s) - snr(at, st)) / 2, "this converts between v and the noise's error, but starts from the weight of the data's error."),
             (lambda at, st, a, s: 2 * at**2 * eps(at, st, a, s), "the half of the Gaussian's exponent is missing."),
             (lambda at, st, a, s: at**2 * (1 - snr(at, st) / snr(a, s)) / 2, "the two times have changed places in the ratio of the signal-to-noise ratios, and the sign with them."),
+            (lambda at, st, a, s: at**2 * (snr(at, st) / snr(a, s) - 1) / 2, "the two times have changed places in the ratio of the signal-to-noise ratios."),
+            (lambda at, st, a, s: at**2 * (snr(a, s) / snr(at, st)).log() / 2, "this is the weight in the limit of short steps; this step has a finite length."),
+            (lambda at, st, a, s: at**2 * (snr(a, s) / snr(at, st)).log(), "the ratio is subtracted from 1 in the divergence; its logarithm is right for short steps only, and a half is missing."),
+            (lambda at, st, a, s: (snr(a, s) - snr(at, st)) / 2 / st**2, "the factor between the errors of v and of the data stands on its head: at the clean end, which of them is larger?"),
+            (lambda at, st, a, s: (snr(a, s) - snr(at, st)) / 2 * s**2, "the network is asked at the time the step starts from; the conversion from the data's error is taken at the other end."),
+            (lambda at, st, a, s: (snr(a, s) - snr(at, st)) / 2 * st, "the factor between the errors of v and of the data is not squared, but the errors are."),
+            (lambda at, st, a, s: eps(at, st, a, s) / st**2, "this divides by the factor that belongs to the data's error, but starts from the weight of the noise's error."),
+            (lambda at, st, a, s: at**2 * snr(a, s) / snr(at, st) - 1 / 2, "the 1 and the half belong inside one bracket, which the conversion multiplies."),
+            (lambda at, st, a, s: at**2 * ((a / at) ** 2 - 1) / 2, "sigma is missing from the signal-to-noise ratios."),
+            (lambda at, st, a, s: at**2 * ((a * s / (at * st)) ** 2 - 1) / 2, "in the signal-to-noise ratios sigma multiplies where it should divide."),
             (lambda at, st, a, s: at**2 * snr(a, s) / snr(at, st) / 2, "a step of no length must cost nothing; something is left to subtract."),
             (lambda at, st, a, s: at**2 * (snr(a, s).sqrt() / snr(at, st).sqrt() - 1) / 2, "the signal-to-noise ratio is a ratio of powers; these are amplitudes."),
         ],
@@ -173,81 +225,6 @@ def grade_doubling(answer: Any) -> None:
             "d": "the weights belong to the steps, not to the entries: a step that is half as long gains half as much.",
         },
     )
-
-
-def _ancestral(
-    predict: Predict,
-    path: Path,
-    x: Tensor,
-    ts: Tensor,
-    noises: Tensor,
-    *,
-    power: float = 2.0,
-    last: float = 2.0,
-    spread: float = 1.0,
-    noise_at: int = 1,
-    root: float = 0.5,
-    sign: float = 1.0,
-) -> Tensor:
-    """Ancestral sampling with every mistake as a dial.
-
-    power: of the ratio in the mean; last: of the ratio in the variance; spread, root: powers of sigma and of 1 - ratio^2 in
-    the noise's factor; noise_at: at which end of the step sigma is taken there.
-    """
-    for pair, noise in zip(pairwise(ts), noises, strict=False):
-        t, s = pair
-        x0 = predict(x, t).x0
-        ratio = path.alpha(t) * path.sigma(s) / (path.alpha(s) * path.sigma(t))
-        mean = path.alpha(s) * ((1 - ratio**power) * x0 + ratio**power * x / path.alpha(t))
-        x = mean + sign * path.sigma(pair[noise_at]) ** spread * (1 - ratio**last) ** root * noise
-    return x
-
-
-def grade_ancestral(answer: Any) -> None:
-    """05-5: two planted bugs, the ratio unsquared in the mean and a variance for a standard deviation."""
-    g = seeded(55)
-    data = GaussianMixture(torch.tensor([0.4, 0.6]), torch.tensor([[-1.0], [0.7]]), stds=torch.tensor([0.3, 0.5]))
-    cases = []
-    for path, n in ((VP(), 5), (DiscreteVP.from_betas("linear"), 8)):
-        ts = grid(path, n)
-        cases.append(
-            {
-                "predict": data.predict(path),
-                "path": path,
-                "x": torch.randn(6, 1, generator=g, dtype=torch.float64),
-                "ts": ts[:-1],  # end early, where a last step can still be seen
-                "noises": torch.randn(n - 1, 6, 1, generator=g, dtype=torch.float64),
-            }
-        )
-
-    def dials(**chosen: Any) -> Callable[..., Tensor]:
-        return lambda *arguments: _ancestral(*arguments, **chosen)
-
-    mean = "the two opinions in the mean are weighed by the root of the right ratio."
-    std = "the noise is multiplied by the variance; a square root is missing."
-    grade_function(
-        answer,
-        _ancestral,
-        cases,
-        wrong=[
-            (dials(power=1, spread=2, root=1), f"both faults are still there. One: {mean} Two: {std}"),
-            (dials(spread=2, root=1), f"the mean is mended, one fault is left: {std}"),
-            (dials(power=1), f"the noise is mended, one fault is left: {mean}"),
-            (dials(root=1), "the mean is mended; of the noise's factor, only one of its two parts has got its square root."),
-            (dials(spread=2), "the mean is mended; of the noise's factor, sigma is still squared."),
-            (dials(power=1, root=1), f"of the noise's factor, only one of its two parts has got its square root; and {mean}"),
-            (dials(power=1, spread=2), f"of the noise's factor, sigma is still squared; and {mean}"),
-            (dials(power=4), "the ratio in the mean is squared once too often."),
-            (dials(last=1), "the ratio in the noise's factor has lost its square."),
-            (dials(power=1, last=1), "neither ratio is squared: it is the ratio of the signal-to-noise ratios that both need."),
-            (dials(noise_at=0), "this adds the forward step's noise; the narrower of the two usual choices is asked for, which belongs to the other end of the step."),
-            (dials(sign=0.0), "no fresh noise is added."),
-            (dials(sign=-1.0), "the sign of the noise is flipped; in law that is the same, but use the noises as they are given."),
-            (lambda p, path, x, ts, noises: _ancestral(p, path, x, ts[:-1], noises), "the last step is not taken: the state must reach ts[-1]."),
-            (lambda p, path, x, ts, noises: _ancestral(p, path, x, ts[:2], noises), "only the first step is taken; does the `return` stand inside the loop?"),
-            (lambda p, path, x, ts, noises: p(_ancestral(p, path, x, ts, noises), ts[-1]).x0, "the loop is right, but the function should return the state at the last time, without a final denoising."),
-        ],
-    )  # fmt: skip
 
 
 for _exercise in (

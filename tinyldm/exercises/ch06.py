@@ -1,5 +1,6 @@
 """Chapter 06: f and g^2 of a path, an Euler-Maruyama step, a missing root, a transition kernel, a broken simulator."""
 
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -211,7 +212,7 @@ def grade_simulator(answer: Any) -> None:
         cases.append({"path": path, "x": x, "ts": ts, "noises": noises})
 
     def dials(**chosen: Any) -> Any:
-        return lambda *arguments: _simulate(*arguments, **chosen)
+        return partial(_simulate, **chosen)
 
     def span(path: Path, x: Tensor, ts: Tensor, noises: Tensor, **chosen: Any) -> Tensor:
         return _simulate(path, x, torch.linspace(ts[0], ts[-1], len(ts), dtype=ts.dtype), noises, **chosen)

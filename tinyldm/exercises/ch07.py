@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -57,7 +58,7 @@ def grade_reverse_step(answer: Any) -> None:
         )
 
     def dials(**chosen: Any) -> Callable[..., Tensor]:
-        return lambda *arguments: _step(*arguments, **chosen)
+        return partial(_step, **chosen)
 
     root = "the noise is multiplied by the length of the step; the increment of Brownian motion has that as its variance, so a square root is missing."
     no_half = "the score's factor is too large: without noise only half of the squared diffusion is left, and a half is missing."
@@ -229,7 +230,7 @@ def grade_sampler(answer: Any) -> None:
         )
 
     def dials(**chosen: Any) -> Callable[..., Tensor]:
-        return lambda *arguments: _sampler(*arguments, **chosen)
+        return partial(_sampler, **chosen)
 
     half = "without noise the score must have half of the squared diffusion as its factor; yours has all of it."
     root = "the noise of a step must have the step's length as its variance; yours has it as its standard deviation."

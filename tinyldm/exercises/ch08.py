@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -227,7 +228,7 @@ def grade_solver(answer: Any) -> None:
         )
 
     def dials(**chosen: Any) -> Any:
-        return lambda *arguments: _solve(*arguments, **chosen)
+        return partial(_solve, **chosen)
 
     def truth(x0_of: Field, path: Path, x: Tensor, ts: Tensor) -> Tensor:
         return sample(Dynamics(path, data.predict(path)), x, ts, dpmpp_2m, denoise=False)

@@ -1,6 +1,7 @@
 """Chapter 09: the flow-matching loss, three readings of a velocity, the shift, reflow's meaning, a broken reflow."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -84,7 +85,7 @@ def grade_cfm(answer: Any) -> None:
     """09-1: mean over entries of |F(alpha x0 + sigma eps, t) - (alpha' x0 + sigma' eps)|^2."""
 
     def dials(**chosen: Any) -> Any:
-        return lambda *arguments: _cfm(*arguments, **chosen)
+        return partial(_cfm, **chosen)
 
     grade_function(
         answer,
@@ -242,7 +243,7 @@ def grade_reflow(answer: Any) -> None:
     ]
 
     def dials(**chosen: Any) -> Any:
-        return lambda *arguments: _reflow(*arguments, **chosen)
+        return partial(_reflow, **chosen)
 
     way = "the teacher moves the wrong way: times fall, so a step in time is negative."
     torn = "the pairs are torn apart: each datum must be joined to the noise from which it was made."

@@ -156,6 +156,7 @@ def grade_function(
     """Compare a student's function with ``truth`` on every case, and explain the first difference.
 
     cases: arguments by name, in order. wrong: known wrong functions with what to say of them; one must agree on all cases.
+    Of those that are one function with one keyword turned (a ``functools.partial``), two at a time are found as well.
     """
     grade_dials(answer, truth, cases, {}, wrong, tolerance)
 
@@ -173,18 +174,22 @@ def grade_dials(
     dials: for each keyword the wrong settings, with what to say of them; two mistakes at a time are found as well.
     wrong: further functions with a sentence of their own, looked at first.
     """
-    turned = [(name, value, text) for name, settings in dials.items() for value, text in settings]
-    single = [(partial(formula, **{name: value}), text) for name, value, text in turned]
-    double = (
-        (partial(formula, **{a: u, b: v}), f"two mistakes. One: {first} Two: {second}")
-        for (a, u, first), (b, v, second) in combinations(turned, 2)
-        if a != b
-    )
+    turned: Wrong = [(partial(formula, **{n: v}), text) for n, settings in dials.items() for v, text in settings]
+    known: Wrong = [*wrong, *turned]
     trial = Trial(answer, cases, tolerance)
     truths = [formula(*case.values()) for case in cases]
-    problem = trial.mistake(trial.results, truths, [*wrong, *single], double)
+    problem = trial.mistake(trial.results, truths, known, _both(known))
     if problem:
         raise NotYetError(problem)
+
+
+def _both(wrong: Wrong) -> Rare:
+    """Two mistakes at a time, of those that are one formula with one keyword turned."""
+    last = "one fault is left: "  # what is said of a half-mended repair; two are left here
+    turned = [(f, text.split(last)[-1]) for f, text in wrong if isinstance(f, partial) and len(f.keywords) == 1]
+    for (f, first), (g, second) in combinations(turned, 2):
+        if f.func is g.func and f.keywords.keys() != g.keywords.keys():
+            yield partial(f.func, **f.keywords, **g.keywords), f"two mistakes. One: {first} Two: {second}"
 
 
 def grade_rows(
