@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..path import VE, VP, CosineVP, Path, RectifiedFlow, SubVP
 from ..runtime import seeded
-from .core import Exercise, grade_choice, grade_function, register
+from .ch06_mistakes import DIFFUSIONS, DRIFTS, FACTORS, JUMPS, SIMULATORS, SPREADS, STEPS
+from .core import Exercise, Rows, grade_choice, grade_function, grade_rows, register
 
 
 def grade_coefficients(answer: Any) -> None:
@@ -30,9 +31,13 @@ def grade_coefficients(answer: Any) -> None:
     def right(f: Tensor, a: Tensor, da: Tensor, s: Tensor, ds: Tensor) -> Tensor:
         return 2 * s * ds - 2 * f * s**2
 
-    grade_function(
+    rows: Rows = {
+        "f": (lambda a, da, s, ds: da / a, DRIFTS),
+        "g2": (lambda a, da, s, ds: right(da / a, a, da, s, ds), DIFFUSIONS),
+    }
+    grade_rows(
         answer,
-        pair(ratio, right),
+        rows,
         cases,
         wrong=[
             (pair(ratio, lambda f, a, da, s, ds: 2 * s * ds + 2 * f * s**2), "in g2 the sign of the drift's part is flipped: the noise that is there already shrinks when f is negative, and g2 must make up for that."),
@@ -108,6 +113,7 @@ def grade_step(answer: Any) -> None:
             (lambda x, f, g2, dt, noise: (f * dt).exp() * x + (g2 * dt).sqrt() * noise, "the drift is integrated exactly here; that is a fine method, but Euler and Maruyama take a straight step."),
             (lambda x, f, g2, dt, noise: (1 + f * dt) * (x + (g2 * dt).sqrt() * noise), "the noise is added first and then faded too; drift and noise both act on the state at the beginning of the step."),
             (lambda x, f, g2, dt, noise: (1 + f * dt) * x + (1 + f * dt) * g2.sqrt() * dt * noise, "the noise is faded too, and its root is missing."),
+            *STEPS,
         ],
     )  # fmt: skip
 
@@ -151,9 +157,10 @@ def grade_jump(answer: Any) -> None:
     def std(a: Tensor, s: Tensor, b: Tensor, r: Tensor) -> Tensor:
         return variance(a, s, b, r).sqrt()
 
-    grade_function(
+    rows: Rows = {"factor": (factor, FACTORS), "standard deviation": (std, SPREADS)}
+    grade_rows(
         answer,
-        pair(factor, std),
+        rows,
         cases,
         wrong=[
             (pair(factor, variance), "the second row is the variance; a square root is missing."),
@@ -173,6 +180,7 @@ def grade_jump(answer: Any) -> None:
             (pair(lambda a, s, b, r: r / s, std), "the factor is that of the noise; the state fades as the data does."),
             (lambda a, s, b, r: torch.stack([a / b, (s**2 - (a / b * r) ** 2).abs().sqrt()]), "the two times have changed places: the jump goes from s to the later t."),
             (lambda a, s, b, r: torch.stack([std(a, s, b, r), b / a]), "the two rows have changed places: the factor comes first."),
+            *JUMPS,
         ],
     )  # fmt: skip
 
@@ -243,6 +251,7 @@ def grade_simulator(answer: Any) -> None:
             (lambda path, x, ts, noises: _simulate(path, x, ts[:-1], noises), "the last step is not taken: the state must reach the last time."),
             (lambda path, x, ts, noises: _simulate(path, x, ts[:2], noises), "only the first step is taken; does the `return` stand inside the loop?"),
             (lambda path, x, ts, noises: _simulate(path, x, ts, 0 * noises), "the noise is missing."),
+            *SIMULATORS,
         ],
     )  # fmt: skip
 

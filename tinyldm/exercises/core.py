@@ -22,6 +22,7 @@ from ..errors import choose
 from .diagnose import agree, as_tensor, cause, close, distance, same
 
 Wrong = Sequence[tuple[Callable[..., Any], str]]
+Rows = Mapping[str, tuple[Callable[..., Any], Wrong]]
 Rare = Iterable[tuple[Callable[..., Any], str]]
 Dials = Mapping[str, Sequence[tuple[Any, str]]]
 
@@ -194,7 +195,7 @@ def _both(wrong: Wrong) -> Rare:
 
 def grade_rows(
     answer: Any,
-    rows: Mapping[str, tuple[Callable[..., Tensor], Wrong]],
+    rows: Rows,
     cases: Sequence[Mapping[str, Any]],
     wrong: Wrong = (),
     tolerance: float = 1e-4,
