@@ -13,6 +13,7 @@ from ..gaussian import GaussianMixture
 from ..grids import grid
 from ..path import VP, Path
 from ..runtime import seeded
+from .ch07_mistakes import FACTORS, SAMPLERS, STEPS, TWEEDIES
 from .core import Exercise, grade_choice, grade_function, register
 
 
@@ -90,6 +91,7 @@ def grade_reverse_step(answer: Any) -> None:
             (dials(kick=lambda eta, g2, h: 0.0), "the noise is missing."),
             (dials(fade=0), "the fading term is missing from the drift."),
             (lambda x, *rest: _step(x, *rest) - x, "this is the change of the state; return the state itself."),
+            *STEPS,
         ],
     )  # fmt: skip
 
@@ -129,6 +131,7 @@ def grade_tweedie(answer: Any) -> None:
             (lambda x, r, a, s: (s**2 * r) / a, "the state itself is missing."),
             (lambda x, r, a, s: (x + r / s**2) / a, "the variance divides the score where it should multiply it."),
             (lambda x, r, a, s: (x + s**2 / 2 * r) / a, "the score's factor is half of what it should be: the half belongs to the equation without noise, not to denoising."),
+            *TWEEDIES,
         ],
     )  # fmt: skip
 
@@ -176,6 +179,7 @@ def grade_bound_factor(answer: Any) -> None:
             (lambda a, s, g2: g2 / s**4, "alpha is missing: an error of the data is faded before it becomes an error of the noise."),
             (lambda a, s, g2: g2 / (a**2 * s**2), "alpha divides where it should multiply, and sigma appears only once as a variance."),
             (lambda a, s, g2: (g2 * a**2 / s**4).mean(), "one number for all times: return the factor of each."),
+            *FACTORS,
         ],
     )  # fmt: skip
 
@@ -271,6 +275,7 @@ def grade_sampler(answer: Any) -> None:
             (dials(last=-1), "the last step is not taken: the state must reach the last time."),
             (dials(last=1), "only the first step is taken; does the `return` stand inside the loop?"),
             (dials(shared=True), "every step uses the same noise; each has its own."),
+            *SAMPLERS,
         ],
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from ..grids import grid
 from ..path import VP, Path, RectifiedFlow
 from ..runtime import seeded
 from ..solvers import dpmpp_2m, sample
+from .ch08_mistakes import EXPONENTIALS, HEUNS, ORDERS, SOLVERS
 from .core import Exercise, grade_choice, grade_function, register
 
 Field = Callable[[Tensor, Tensor], Tensor]
@@ -74,6 +75,7 @@ def grade_heun(answer: Any) -> None:
             (lambda u, x, t, s: (u(x, t) + u(x + (s - t) * u(x, t), s)) / 2, "this is the mean velocity; a step along it is still to be taken."),
             (lambda u, x, t, s: (s - t) * (u(x, t) + u(x + (s - t) * u(x, t), s)) / 2, "this is the change of the state; the state itself is asked for."),
             (lambda u, x, t, s: x + (u(x, t) + u(x + u(x, t), s)) / 2, "the length of the step is missing."),
+            *HEUNS,
         ],
     )  # fmt: skip
 
@@ -125,6 +127,7 @@ def grade_exponential(answer: Any) -> None:
             (lambda x, y, a, b, c, d: (c - a * d / b) * y, "the state's own term is missing."),
             (lambda x, y, a, b, c, d: c * y + d * x, "the state is put in the place of the noise; it also contains data."),
             (lambda x, y, a, b, c, d: d / b * y + (c - a * d / b) * x, "state and prediction have changed places."),
+            *EXPONENTIALS,
         ],
     )  # fmt: skip
 
@@ -157,6 +160,7 @@ def grade_order(answer: Any) -> None:
             (lambda a, b, r: torch.log(a / b) / math.log(r) - 1, "one too small: the local error has one power more than the global one, and these errors are global."),
             (lambda a, b, r: torch.log(a / b) / math.log(r) + 1, "one too large: this is the power of the local error; the order is one less."),
             (lambda a, b, r: (torch.log(a / b) / math.log(r)).mean(), "one number for all solvers: every pair of errors has an order of its own."),
+            *ORDERS,
         ],
     )  # fmt: skip
 
@@ -255,6 +259,7 @@ def grade_solver(answer: Any) -> None:
             (lambda x0_of, path, x, ts: _solve(x0_of, path, x, ts[:2]), "only the first step is taken; does the `return` stand inside the loop?"),
             (lambda x0_of, path, x, ts: x0_of(_solve(x0_of, path, x, ts), ts[-1]), "the loop is right, but the function should return the state at the last time, without a closing denoise."),
             (lambda x0_of, path, x, ts: x0_of(_solve(x0_of, path, x, ts[:-1]), ts[-2]), "this is the predicted data of the last step; the state at the last time is asked for."),
+            *SOLVERS,
         ],
     )  # fmt: skip
 
