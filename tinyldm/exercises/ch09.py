@@ -10,7 +10,8 @@ from torch import Tensor
 from ..runtime import seeded
 from ..shapes import expand
 from ..times import shift_times
-from .core import Exercise, grade_choice, grade_function, register
+from .ch09_mistakes import BOTH, DATA, LOSSES, NOISE, REFLOWS, SHIFTS
+from .core import Exercise, Rows, grade_choice, grade_function, grade_rows, register
 
 
 def _network(x: Tensor, t: Tensor) -> Tensor:
@@ -109,6 +110,7 @@ def grade_cfm(answer: Any) -> None:
             (dials(reduce="absolute"), "this averages absolute errors; the network would learn a median instead of a mean."),
             (dials(reduce="batch"), "one number for the whole batch: every sample has a loss of its own."),
             (dials(reduce="half"), "there is a factor of one half that the exercise does not ask for."),
+            *LOSSES,
         ],
     )  # fmt: skip
 
@@ -125,23 +127,21 @@ def grade_readings(answer: Any) -> None:
     def stack(x0: Tensor, eps: Tensor) -> Tensor:
         return torch.stack([x0, eps])
 
-    grade_function(
+    rows: Rows = {"data": (lambda x, u, t: x - t * u, DATA), "noise": (lambda x, u, t: x + (1 - t) * u, NOISE)}
+    grade_rows(
         answer,
-        lambda x, u, t: stack(x - t * u, x + (1 - t) * u),
+        rows,
         cases,
         wrong=[
             (lambda x, u, t: stack(x + (1 - t) * u, x - t * u), "both are right, but they have changed places: the data comes first."),
             (lambda x, u, t: stack(x + t * u, x - (1 - t) * u), "the sign of the velocity is flipped in both: u points from the data to the noise."),
             (lambda x, u, t: stack(x + (1 - t) * u, x - (1 - t) * u), "at time t the data lies a time t back, not a time 1 - t; and check the sign of u."),
             (lambda x, u, t: stack(x - (1 - t) * u, x + t * u), "the two distances have changed places: how far from the data is the state at t near 0?"),
-            (lambda x, u, t: stack(x - t * u, x - (1 - t) * u), "the data is right; in the noise the sign of u is flipped."),
-            (lambda x, u, t: stack(x + t * u, x + (1 - t) * u), "the noise is right; in the data the sign of u is flipped."),
-            (lambda x, u, t: stack(x - t * u, x + t * u), "the data is right; the noise lies at the other end, not at the same distance."),
             (lambda x, u, t: stack(x - t * u, x - t * u + t * u), "the data is right; the second is the state again, not the noise."),
-            (lambda x, u, t: stack(x - u, x + u), "the velocity is followed for a whole unit of time in both directions; the state already lies in between."),
             (lambda x, u, t: stack(x - t * u, u), "the data is right; the velocity is not the noise, it is the noise less the data."),
             (lambda x, u, t: stack(x - t * u, u - (x - t * u)), "the data is right; to get the noise from u, the data must be added to it, not subtracted."),
             (lambda x, u, t: x - t * u, "this is the data alone; return data and noise, stacked."),
+            *BOTH,
         ],
     )  # fmt: skip
 
@@ -171,6 +171,7 @@ def grade_shift(answer: Any) -> None:
             (lambda t, p, b: ratio(p, b) * t / (1 + (ratio(p, b) + 1) * t), "a sign in the denominator is flipped: without a change of size nothing may change."),
             (lambda t, p, b: t / (1 + (ratio(p, b) - 1) * t), "the numerator lacks its factor: at t near 1 the result must be near 1."),
             (lambda t, p, b: t ** (1 / ratio(p, b)), "this also moves times toward the noise, but it does not multiply the ratio of noise to data by one factor."),
+            *SHIFTS,
         ],
     )  # fmt: skip
 
@@ -266,6 +267,7 @@ def grade_reflow(answer: Any) -> None:
             (dials(end="only"), "the target is the noise alone; the velocity is the difference of the two ends."),
             (dials(reduce="sum"), "the squared error is summed over the entries; the original takes a mean."),
             (dials(roll=-1), f"the pairs are shifted the other way, but {torn}"),
+            *REFLOWS,
         ],
     )  # fmt: skip
 
