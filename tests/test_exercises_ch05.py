@@ -1,14 +1,13 @@
 """Chapter 05's graders: right answers in several forms pass, each typical mistake is named, nothing gives the solution away."""
 
 import re
-import textwrap
 
-import numpy as np
 import pytest
 import torch
+from grading import edited as changed
+from grading import student
 
-import tinyldm as tl
-from tinyldm.exercises import check, names
+from tinyldm.exercises import names
 
 ARGUMENTS = {
     "05-1": "betas",
@@ -32,24 +31,12 @@ return x"""
 WEIGHT = "alpha_t**2 * ((alpha_s * sigma_t / (sigma_s * alpha_t)) ** 2 - 1) / 2"
 
 
-def student(id, text):
-    """A student's function, from the text of its body or of the value that it returns."""
-    body = text if "return" in text else f"return {text}"
-    scope = {"torch": torch, "np": np, "tl": tl}
-    exec(f"def answer({ARGUMENTS[id]}):\n" + textwrap.indent(body, "    "), scope)
-    return scope["answer"]
-
-
 def stacked(mean=MEAN, std=STD):
     return f"{RHO2}return torch.stack([{mean}, {std}])"
 
 
 def edited(*edits):
-    text = LOOP
-    for old, new in edits:
-        assert old in text
-        text = text.replace(old, new)
-    return text
+    return changed(LOOP, *edits)
 
 
 BAYES = """a = alpha_t / alpha_s
@@ -74,21 +61,9 @@ RIGHT = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def verdict(capsys):
-    """(id, answer) -> (right or not, the message on one line)."""
-
-    def ask(id, answer):
-        capsys.readouterr()
-        right = check(id, answer)
-        return right, " ".join(capsys.readouterr().out.split())
-
-    return ask
-
-
 @pytest.mark.parametrize(("id", "text"), RIGHT)
 def test_a_right_answer_is_accepted_in_any_form(id, text, verdict):
-    right, message = verdict(id, student(id, text))
+    right, message = verdict(id, student(ARGUMENTS[id], text))
     assert right, message
 
 
@@ -131,7 +106,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("id", "text", "word"), MISTAKES)
 def test_a_typical_mistake_is_named_without_giving_the_solution_away(id, text, word, verdict):
-    right, message = verdict(id, student(id, text))
+    right, message = verdict(id, student(ARGUMENTS[id], text))
     assert not right
     assert re.search(word, message), message
     assert not re.search(GIVEAWAY, message.split("not yet:")[1]), message

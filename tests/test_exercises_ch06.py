@@ -5,21 +5,9 @@ import re
 import pytest
 import torch
 
-from tinyldm.exercises import EXERCISES, check
+from tinyldm.exercises import EXERCISES
 
 GIVEAWAY = r"\*|/|=|√|sqrt|dt\*\*|answer is|letter c"
-
-
-@pytest.fixture
-def verdict(capsys):
-    """(id, answer) -> (right or not, the message on one line)."""
-
-    def ask(id, answer):
-        capsys.readouterr()
-        right = check(id, answer)
-        return right, " ".join(capsys.readouterr().out.split())
-
-    return ask
 
 
 def rows(f, g2):

@@ -1,15 +1,9 @@
 """Chapter 07's graders: every right form passes, every typical mistake is named, nothing gives the solution away."""
 
-import math
 import re
-import textwrap
 
-import numpy as np
 import pytest
-import torch
-
-import tinyldm as tl
-from tinyldm.exercises import check
+from grading import edited, student
 
 ARGUMENTS = {
     "07-1": "x, score, f, g2, eta, t, s, noise",
@@ -26,21 +20,6 @@ SAMPLER = """for t, s, noise in zip(ts[:-1], ts[1:], noises):
     x = x - h * path.f(t) * x + h * push
     x = x + eta * path.g2(t).sqrt() * h.sqrt() * noise
 return x"""
-
-
-def student(id, text):
-    """A student's function, from the text of its body or of the value that it returns."""
-    body = text if "return" in text or "raise" in text else f"return {text}"
-    scope = {"torch": torch, "np": np, "tl": tl, "math": math}
-    exec(f"def answer({ARGUMENTS[id]}):\n" + textwrap.indent(body, "    "), scope)
-    return scope["answer"]
-
-
-def edited(text, *edits):
-    for old, new in edits:
-        assert old in text
-        text = text.replace(old, new)
-    return text
 
 
 LIBRARY = """draws = iter(noises)
@@ -128,21 +107,9 @@ MISTAKES = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def verdict(capsys):
-    """(id, answer) -> (right or not, the message on one line)."""
-
-    def ask(id, answer):
-        capsys.readouterr()
-        right = check(id, answer)
-        return right, " ".join(capsys.readouterr().out.split())
-
-    return ask
-
-
 @pytest.mark.parametrize(("id", "text"), RIGHT)
 def test_a_right_answer_is_accepted_in_any_form(id, text, verdict):
-    right, message = verdict(id, student(id, text))
+    right, message = verdict(id, student(ARGUMENTS[id], text))
     assert right, message
 
 
@@ -153,7 +120,7 @@ def test_a_letter_is_accepted_as_people_write_it(letter, verdict):
 
 @pytest.mark.parametrize(("id", "given", "word", "misleading"), MISTAKES)
 def test_a_typical_mistake_is_named_without_giving_the_solution_away(id, given, word, misleading, verdict):
-    right, message = verdict(id, given if id == "07-3" else student(id, given))
+    right, message = verdict(id, given if id == "07-3" else student(ARGUMENTS[id], given))
     assert not right
     assert re.search(word, message), message
     said = message.split(":", 1)[1]
@@ -164,6 +131,6 @@ def test_a_typical_mistake_is_named_without_giving_the_solution_away(id, given, 
 def test_what_the_exercise_shows_broken_is_told_both_faults(verdict):
     """The text of exercise 5 itself, as a student may hand it in."""
     text = edited(SAMPLER, (" / 2 ", " "), (".sqrt() * h.sqrt()", ".sqrt() * h"))
-    right, message = verdict("07-5", student("07-5", text))
+    right, message = verdict("07-5", student(ARGUMENTS["07-5"], text))
     assert not right
     assert "both faults" in message

@@ -7,23 +7,8 @@ import pytest
 import torch
 
 import tinyldm as tl
-from tinyldm.exercises import check
 
 GIVEAWAY = r"\*|/|=|sqrt|log\(|\bsigma_|\balpha_|h_last|answer is|letter c"
-
-
-@pytest.fixture
-def verdict(capsys):
-    """(id, answer) -> (right or not, the message on one line)."""
-
-    def ask(id, answer):
-        capsys.readouterr()
-        right = check(id, answer)
-        out = capsys.readouterr().out
-        assert max(map(len, out.splitlines())) <= 80
-        return right, " ".join(out.split())
-
-    return ask
 
 
 # ---- right answers

@@ -1,13 +1,12 @@
 """Chapter 09's graders: right answers in many forms pass, typical mistakes are named, nothing is given away."""
 
 import re
-import textwrap
 
 import pytest
 import torch
+from grading import edited, student
 
-import tinyldm as tl
-from tinyldm.exercises import check, names
+from tinyldm.exercises import names
 
 ARGUMENTS = {
     "09-1": "velocity, x0, eps, t, alpha, sigma, d_alpha, d_sigma",
@@ -26,39 +25,6 @@ state = up(1 - t, x) * x + up(t, x) * eps
 error = student(state, t) - (eps - x)
 return (error**2).flatten(1).mean(1)"""
 GIVEAWAY = r"\*|/|=|sqrt|√|eps - x|x0 - |- t u|\+ \(1|answer is|letter c"
-
-
-def up(c, x):
-    """A coefficient a sample with the rank of x."""
-    return c.reshape(-1, *(1,) * (x.ndim - 1))
-
-
-def student(id, text):
-    """A student's function, from the text of its body or of the value that it returns."""
-    body = text if "return" in text or "raise" in text else f"return {text}"
-    scope = {"torch": torch, "tl": tl, "up": up}
-    exec(f"def answer({ARGUMENTS[id]}):\n" + textwrap.indent(body, "    "), scope)
-    return scope["answer"]
-
-
-def edited(text, *edits):
-    """A right answer with a student's changes."""
-    for old, new in edits:
-        assert old in text
-        text = text.replace(old, new)
-    return text
-
-
-@pytest.fixture
-def verdict(capsys):
-    """(id, answer) -> (right or not, the message on one line)."""
-
-    def ask(id, answer):
-        capsys.readouterr()
-        right = check(id, answer)
-        return right, " ".join(capsys.readouterr().out.split())
-
-    return ask
 
 
 STACK = "torch.stack([{}, {}])".format
@@ -132,7 +98,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("id", "text"), RIGHT)
 def test_a_right_answer_is_accepted_in_any_form(id, text, verdict):
-    right, message = verdict(id, student(id, text))
+    right, message = verdict(id, student(ARGUMENTS[id], text))
     assert right, message
 
 
@@ -143,7 +109,7 @@ def test_the_right_letter_is_accepted(letter, verdict):
 
 @pytest.mark.parametrize(("id", "given", "word", "misleading"), MISTAKES)
 def test_a_typical_mistake_is_named_without_giving_the_solution_away(id, given, word, misleading, verdict):
-    right, message = verdict(id, given if id == "09-4" else student(id, given))
+    right, message = verdict(id, given if id == "09-4" else student(ARGUMENTS[id], given))
     assert not right
     assert re.search(word, message), message
     assert not re.search(misleading, message), message
