@@ -1,5 +1,7 @@
 """Which of our U-Net's tensors is which of diffusers', and how to give both the same numbers. See ``nn.names``."""
 
+import torch
+
 from tinyldm.nn.names import LEAVES, tensor_names
 
 
@@ -47,3 +49,23 @@ def tie(ours, theirs, table):
     assert sorted(table.values()) == sorted(other), sorted(set(table.values()) ^ set(other))
     theirs.load_state_dict({table[name]: p.detach().clone() for name, p in mine.items()})
     return theirs
+
+
+def perturb(module, rng):
+    """Random numbers also where initialisation puts ones and zeros, so that every tensor matters."""
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=rng))
+    return module
+
+
+def assert_same(mine, other, what):
+    """To 1e-5 of the largest entry."""
+    scale = max(1.0, float(other.detach().abs().max()))
+    torch.testing.assert_close(mine / scale, other / scale, rtol=0, atol=1e-5, msg=lambda m: f"{what}: {m}")
+
+
+def assert_same_gradients(ours, theirs, table):
+    other = dict(theirs.named_parameters())
+    for name, p in ours.named_parameters():
+        assert_same(p.grad, other[table[name]].grad, f"gradient of {name}")

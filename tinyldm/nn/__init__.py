@@ -1,12 +1,13 @@
 """The networks: small instances of the real architectures, one configuration dataclass each."""
 
-from . import presets, weights
+from . import names, presets, tiling, weights
 from .autoencoder import AutoencoderConfig, AutoencoderKL
 from .discriminator import DiscriminatorConfig, PatchDiscriminator
 from .features import FeatureNet, FeatureNetConfig, VGG16Features
 from .pointcoder import PointCoder, PointCoderConfig
 from .points import PointNet, PointNetConfig
 from .quantizer import QuantizerConfig, VectorQuantizer
+from .tiling import decode_tiled, encode_tiled
 from .unet import UNet, UNetConfig
 
 __all__ = [
@@ -25,6 +26,10 @@ __all__ = [
     "UNetConfig",
     "VGG16Features",
     "VectorQuantizer",
+    "decode_tiled",
+    "encode_tiled",
+    "names",
     "presets",
+    "tiling",
     "weights",
 ]

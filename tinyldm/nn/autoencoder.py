@@ -140,9 +140,11 @@ class AutoencoderKL(nn.Module):
     def encode(self, x: Tensor) -> DiagonalGaussian:
         """The posterior over latents. x: (B, in_channels, H, W) in [-1, 1] -> mean and logvar (B, latent_channels, h, w).
 
-        Raises ``ValueError`` for other channels or a side that the down-sampling factor does not divide.
+        Raises ``ValueError`` for other channels, a side that the down-sampling factor does not divide, or (looked for
+        on the CPU only) NaN and infinity.
         """
         image_batch("x", x, self.config.in_channels, self.config.factor)
+        expect(x.device.type != "cpu" or bool(x.isfinite().all()), "x", "NaN or infinity", "finite numbers")
         return self.posterior(self.encoder(x))
 
     def posterior(self, moments: Tensor) -> DiagonalGaussian:

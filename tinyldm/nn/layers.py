@@ -50,7 +50,9 @@ class SelfAttention(nn.Module):
         q, k, v = (layer(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v))
         h = F.scaled_dot_product_attention(q, k, v)  # (B, heads, H*W, C/heads)
         h = self.out(h.transpose(1, 2).flatten(2))
-        return x + h.transpose(1, 2).reshape(x.shape)
+        # h first: a sum takes its first term's order in memory, and with the channels last, as h has them, what follows
+        # is faster on a CPU (a training step of an autoencoder takes a tenth less)
+        return h.transpose(1, 2).reshape(x.shape) + x
 
 
 class Downsample(nn.Module):
