@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import image_batch, whole_number
 from ..gaussian import DiagonalGaussian
-from .autoencoder import AutoencoderKL
+from .autoencoder import AutoencoderKL, Decoder
 from .layers import Downsample, ResBlock, Upsample
 
 
@@ -157,10 +157,12 @@ def through(levels: nn.Module, source: Source, tile: int) -> Source:
     return source
 
 
-def whole(source: Source, channels: int, like: Tensor, tile: int) -> Tensor:
-    """The source as one tensor."""
-    out = like.new_empty(1, channels, *source.size)
-    for box in boxes(source.size, tile):
+def picture(last: Source, decoder: Decoder, tile: int) -> Tensor:
+    """The decoder's last layer, to the image."""
+    norm, conv = normalised(last, decoder.norm, tile), decoder.conv_out
+    source = filtered(Source(last.size, lambda box: norm(last.read(box))), conv)
+    out = conv.weight.new_empty(1, conv.out_channels, *last.size)
+    for box in boxes(last.size, tile):
         box.of(out).copy_(source.read(box))
     return out
 
@@ -191,7 +193,5 @@ def decode_tiled(autoencoder: AutoencoderKL, z: Tensor, tile: int = 128) -> Tens
     decoder, images = autoencoder.decoder, []
     for latent in autoencoder.post_quant(z).split(1):
         last = through(decoder.levels, stored(decoder.middle(decoder.conv_in(latent))), tile)
-        norm = normalised(last, decoder.norm, tile)
-        bright = Source(last.size, lambda box, last=last, norm=norm: norm(last.read(box)))
-        images.append(whole(filtered(bright, decoder.conv_out), decoder.conv_out.out_channels, latent, tile))
+        images.append(picture(last, decoder, tile))
     return torch.cat(images)
