@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -163,7 +164,7 @@ def grade_circle(answer: Any) -> None:
         _circle,
         cases,
         wrong=[
-            (lambda a, b, u: _circle(b, a, u), "the ends have changed places: at the share 0 the walk must stand at a."),
+            (lambda a, b, u: _circle(b, a, u), "the ends have changed places, or the share is counted from the other end: at 0 the walk must stand at a."),
             (straight, "this is the straight line; the coefficients must be those of a circle."),
             (unsined, "the division by the sine of the whole angle is missing: look where the walk begins."),
             (quarter, "this takes the angle for a right one; that holds only nearly, and only for noises in many dimensions."),
@@ -174,7 +175,6 @@ def grade_circle(answer: Any) -> None:
             (lambda a, b, u: _circle(unit(a), unit(b), u), "the ends have lost their lengths: unit vectors serve for the angle only."),
             (lambda a, b, u: unit(_circle(a, b, u)), "the result is scaled to the length 1; at the share 0 the walk must stand at a itself."),
             (stretched, "this stretches the straight line to the sphere: the path is right, the speed is not."),
-            (lambda a, b, u: _circle(a, b, 1 - u), "the share is counted from the other end."),
             (lambda a, b, u: _circle(a, -b, u), "a sign is flipped: the walk must end at b."),
             (lambda a, b, u: _circle(a, b, u[:1].expand(len(a))), "every row is taken at the first row's share."),
         ],
@@ -207,22 +207,23 @@ def _quantize(
     return ways[through], loss
 
 
-def _felt(answer: Any) -> Callable[..., Tensor]:
+def _feel(answer: Any, z: Tensor, codebook: Tensor, commitment: float, pull: Tensor) -> Tensor:
     """What an answer returns and what flows back through it, in one tensor: values, then the gradients of both results."""
+    z, codebook = z.clone().requires_grad_(), codebook.clone().requires_grad_()
+    z_q, loss = answer(z, codebook, commitment)
+    parts = [z_q.detach().flatten(), loss.detach().flatten()]
+    for result in ((z_q * pull).sum(), loss.sum()):
+        gradients: tuple[Tensor | None, ...] = (None, None)
+        if result.requires_grad:
+            gradients = torch.autograd.grad(result, (z, codebook), allow_unused=True, retain_graph=True)
+        for gradient, like in zip(gradients, (z, codebook), strict=True):
+            parts.append((torch.zeros(like.shape) if gradient is None else gradient).to(parts[0]).flatten())
+    return torch.cat(parts)
 
-    def felt(z: Tensor, codebook: Tensor, commitment: float, pull: Tensor) -> Tensor:
-        z, codebook = z.clone().requires_grad_(), codebook.clone().requires_grad_()
-        z_q, loss = answer(z, codebook, commitment)
-        parts = [z_q.detach().flatten(), loss.detach().flatten()]
-        for result in ((z_q * pull).sum(), loss.sum()):
-            gradients: tuple[Tensor | None, ...] = (None, None)
-            if result.requires_grad:
-                gradients = torch.autograd.grad(result, (z, codebook), allow_unused=True, retain_graph=True)
-            for gradient, like in zip(gradients, (z, codebook), strict=True):
-                parts.append((torch.zeros(like.shape) if gradient is None else gradient).to(parts[0]).flatten())
-        return torch.cat(parts)
 
-    return felt
+def _felt(answer: Any) -> Callable[..., Tensor]:
+    """``_feel`` of one answer, as a function of a case."""
+    return partial(_feel, answer)
 
 
 def _two_tensors(given: Any, z: Tensor) -> None:
@@ -275,8 +276,8 @@ def grade_quantize(answer: Any) -> None:
             (dials(stop=False), "the gradient's way is mended; but nothing is held fixed in the loss, so that latents and codes run after each other."),
             (dials(through="code", stop=False), f"nothing is held fixed in the loss; and {blocked}"),
             (dials(book=0.0), "the term that moves the codes is missing: the codebook would stay where it started."),
-            (lambda z, codebook, commitment, pull: dials()(z, codebook, 0.0, pull), "the commitment is missing: nothing holds the latents near their codes."),
-            (lambda z, codebook, commitment, pull: dials()(z, codebook, 1.0, pull), "both terms have the weight 1; the commitment has a factor of its own."),
+            (_felt(lambda z, codebook, commitment: _quantize(z, codebook, 0.0)), "the commitment is missing: nothing holds the latents near their codes."),
+            (_felt(lambda z, codebook, commitment: _quantize(z, codebook, 1.0)), "both terms have the weight 1; the commitment has a factor of its own."),
         ],
     )  # fmt: skip
 
