@@ -56,7 +56,8 @@ def test_a_mistake_ends_with_code_2_and_one_line(tmp_path):
     done = python("sample", "--model", "digit", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "tinyldm: name='digit' is unknown; did you mean 'digits'? (known: digits)\n"
+    known = ", ".join(zoo.names())
+    assert done.stderr == f"tinyldm: name='digit' is unknown; did you mean 'digits'? (known: {known})\n"
 
 
 # ---- the same without starting a program each time
@@ -98,6 +99,7 @@ MISTAKES = [
     (["--solver", "eulr"], "solver='eulr' is unknown; did you mean 'euler'"),
     (["--label", "10"], "[0, 9]"),
     (["--label", "-1"], "[0, 9]"),
+    (["--model", "photos-c4"], "photos-c4"),  # a network that draws nothing by itself
     (["--n", "0"], "n: expected a whole number >= 1, got 0"),
     (["--n", "-3"], "n: expected a whole number >= 1, got -3"),
     (["--steps", "0"], "steps"),

@@ -86,6 +86,10 @@ def _sample(args: argparse.Namespace) -> None:
     from .runtime import device
 
     model = LatentDiffusion.load(args.model) if FilePath(args.model).is_dir() else zoo.load(args.model)
+    whole = isinstance(model, LatentDiffusion)
+    expect(
+        whole, "model", args.model, "a latent diffusion model; this is a single network, which draws nothing by itself"
+    )
     options = {"steps": args.steps, "solver": args.solver, "guidance": args.guidance, "label": args.label}
     _picture(model.to(device()), args.seed, FilePath(args.out), args.n, **options)
 
