@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..compression import FEATURES, SHIPPED, Objective, photos_config, train_autoencoder, train_features
 from ..data import load
+from ..files import read_json
 from ..losses.questions import DAMAGES, damaged, turned
 from ..metrics import psnr, ssim
-from ..nn import FeatureNet
+from ..nn import AutoencoderKL, FeatureNet
 from ..nn.weights import from_pretrained, save_pretrained
 from ..runtime import seeded
 from ..space import LatentSpace
@@ -36,29 +37,41 @@ def patch_components(train: Tensor, test: Tensor, numbers: int, side: int = 4) -
 
 
 def make_photos(channels: int) -> dict[str, Any]:
-    """Train the autoencoder with this many latent channels, ship it in half precision, measure what is shipped."""
-    name = f"photos-c{channels}"
-    recipe, config = SHIPPED, photos_config(channels)
-    data = load("photos", size=recipe.size, n=recipe.crops, seed=SEED)
-    start = time.perf_counter()
-    module, _ = train_autoencoder(config, OBJECTIVE, data, recipe.budget, seed=SEED)
-    seconds = time.perf_counter() - start
-    raw = LatentSpace.measured(module, data.tensors["image"][:1000])
-    numbers = {"scaling_factor": raw.scale, "shift_factor": raw.shift}
-    save_pretrained(module, HERE / name, torch.float16, **numbers)
-    shipped: Any = from_pretrained(HERE / name)
+    """Train the autoencoder with this many latent channels; a round starts from what the round before it stored."""
+    name, config = f"photos-c{channels}", photos_config(channels)
+    module: Any = None
+    seconds = 0.0
+    for k, recipe in enumerate(SHIPPED):
+        data = load("photos", size=recipe.size, n=recipe.crops, seed=SEED)
+        start = time.perf_counter()
+        module, _ = train_autoencoder(config, OBJECTIVE, data, recipe.budget, seed=SEED + k, start_from=module)
+        seconds += time.perf_counter() - start
+        module = stored(module, name, data.tensors["image"][:1000])
+    return photos_card(channels, module, seconds)
+
+
+def stored(module: AutoencoderKL, name: str, images: Tensor) -> Any:
+    """Store an autoencoder in half precision, with its latents' scale and shift on these images; read it back."""
+    raw = LatentSpace.measured(module, images)
+    save_pretrained(module, HERE / name, torch.float16, scaling_factor=raw.scale, shift_factor=raw.shift)
+    return from_pretrained(HERE / name)
+
+
+def photos_card(channels: int, module: AutoencoderKL, seconds: float) -> dict[str, Any]:
+    """What there is to say of a stored autoencoder, each measure beside that of the linear rival with as many numbers."""
+    config = read_json(HERE / f"photos-c{channels}" / "config.json")
     test = load("photos", "test", n=256, seed=SEED).tensors["image"]
-    rebuilt = LatentSpace(shipped).decode(LatentSpace(shipped).encode(test))
+    rebuilt = LatentSpace(module).decode(LatentSpace(module).encode(test))
     linear = patch_components(load("photos", n=1000, seed=SEED).tensors["image"], test, channels).clamp(-1, 1)
     return {
         "summary": f"photographs, any size, latents {channels} x H/4 x W/4",
-        "data": f"photos: {recipe.crops} crops of {recipe.size}x{recipe.size} pixels from 15 photographs",
+        "data": f"photos: {SHIPPED[0].crops} crops of {SHIPPED[0].size}x{SHIPPED[0].size} pixels from 15 photographs",
         "scale": "cpu",
         "seed": SEED,
         "threads": torch.get_num_threads(),
         "objective": asdict(OBJECTIVE),
-        "budgets": {"autoencoder": asdict(recipe.budget)},
-        "latent": {"scale": raw.scale, "shift": raw.shift},
+        "budgets": {f"round {k + 1}": asdict(recipe.budget) for k, recipe in enumerate(SHIPPED)},
+        "latent": {"scale": config["scaling_factor"], "shift": config["shift_factor"]},
         "measures": {
             "training_seconds": seconds,
             "psnr": psnr(test, rebuilt).mean().item(),
