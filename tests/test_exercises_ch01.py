@@ -1,15 +1,13 @@
 """Chapter 01's graders: right answers in several forms pass, each typical mistake is named, nothing gives the solution away."""
 
-import math
 import re
-import textwrap
 
-import numpy as np
 import pytest
 import torch
+from grading import edited as changed
+from grading import student
 
-import tinyldm as tl
-from tinyldm.exercises import check, names
+from tinyldm.exercises import names
 
 ARGUMENTS = {
     "01-1": "x, d",
@@ -19,15 +17,6 @@ ARGUMENTS = {
     "01-6": "f, mean, std, eps",
 }
 GIVEAWAY = r"\*|/|=|sqrt|√|exp\(|svd|0\.5|answer is|letter b"
-
-
-def student(id, text):
-    """A student's function, from the text of its body or of the value that it returns."""
-    body = text if "return" in text else f"return {text}"
-    scope = {"torch": torch, "np": np, "tl": tl, "math": math, "Normal": torch.distributions.Normal}
-    exec(f"def answer({ARGUMENTS[id]}):\n" + textwrap.indent(body, "    "), scope)
-    return scope["answer"]
-
 
 SVD = "m = x.mean(0)\nv = torch.linalg.svd(x - m, full_matrices=False)[2][:d]\nreturn m + (x - m) @ v.T @ v"
 EIGH = """m = x.mean(0)
@@ -49,10 +38,7 @@ return (squares / variance + constant) / 2"""
 
 
 def edited(*edits, text=LOSS):
-    for old, new in edits:
-        assert old in text
-        text = text.replace(old, new)
-    return text
+    return changed(text, *edits)
 
 
 FULL = ("(logvar / 2).exp()", "logvar.exp()")
@@ -65,7 +51,7 @@ RIGHT = [
     ("01-1", "m, u, _ = tl.linear.pca(x, d)\nreturn m + (x - m) @ u @ u.T"),
     ("01-1", SVD.replace("x - m", "(x - m).float()").replace("m + ", "m.float() + ")),
     ("01-2", NLL),
-    ("01-2", "-Normal(x_hat, variance[:, None].sqrt()).log_prob(x).sum(1)"),
+    ("01-2", "-torch.distributions.Normal(x_hat, variance[:, None].sqrt()).log_prob(x).sum(1)"),
     ("01-2", "tl.losses.gaussian_nll(x, x_hat, variance)"),
     ("01-2", """def one(a, b, v):
     return float(((a - b) ** 2).sum() / (2 * v) + len(a) / 2 * math.log(2 * math.pi * v))
@@ -77,32 +63,21 @@ return [one(*three) for three in zip(x, x_hat, variance)]"""),
     ("01-5", LOSS),
     ("01-5", edited(("(logvar / 2).exp()", "logvar.exp().sqrt()"))),
     ("01-5", "z = tl.DiagonalGaussian(mean, logvar).sample_with(eps)\nreturn tl.losses.gaussian_nll(x, decode(z), variance)"),
-    ("01-5", "q = Normal(decode(mean + torch.exp(0.5 * logvar) * eps), variance**0.5)\nreturn -q.log_prob(x).sum(1)"),
+    ("01-5", "q = torch.distributions.Normal(decode(mean + torch.exp(0.5 * logvar) * eps), variance**0.5)\n"
+             "return -q.log_prob(x).sum(1)"),
     ("01-6", "f(mean + std * eps) * eps / std"),
     ("01-6", "z = mean + std * eps\nreturn f(z) * (z - mean) / std**2"),
     ("01-6", "z = mean + std * eps\nreturn f(z).numpy() * (z - mean).numpy() / std.numpy() ** 2"),
     ("01-6", """m = mean.clone().requires_grad_()
 z = (mean + std * eps).detach()
-log_q = Normal(m, std).log_prob(z)
+log_q = torch.distributions.Normal(m, std).log_prob(z)
 return torch.autograd.grad(tl.bounds.score_function_surrogate(f(z), log_q).sum(), m)[0]"""),
 ]  # fmt: skip
 
 
-@pytest.fixture
-def verdict(capsys):
-    """(id, answer) -> (right or not, the message on one line)."""
-
-    def ask(id, answer):
-        capsys.readouterr()
-        right = check(id, answer)
-        return right, " ".join(capsys.readouterr().out.split())
-
-    return ask
-
-
 @pytest.mark.parametrize(("id", "text"), RIGHT)
 def test_a_right_answer_is_accepted_in_any_form(id, text, verdict):
-    right, message = verdict(id, student(id, text))
+    right, message = verdict(id, student(ARGUMENTS[id], text))
     assert right, message
 
 
@@ -112,11 +87,7 @@ def test_the_right_letter_is_accepted(letter, verdict):
 
 
 def nll(**edits):
-    text = NLL
-    for old, new in edits.values():
-        assert old in text
-        text = text.replace(old, new)
-    return text
+    return changed(NLL, *edits.values())
 
 
 ROWS = "torch.linalg.svd(x - x.mean(0), full_matrices=False)"
@@ -179,7 +150,7 @@ MISTAKES = [
     ("01-6", "f(mean) * eps / std", "at the mean"),
     ("01-6", "f(eps) * eps / std", "standard noise"),
     ("01-6", "f(mean + std**2 * eps) * eps / std", "root is missing"),
-    ("01-6", "f(mean + std * eps) * Normal(mean, std).log_prob(mean + std * eps)", "log density itself"),
+    ("01-6", "f(mean + std * eps) * torch.distributions.Normal(mean, std).log_prob(mean + std * eps)", "log density itself"),
     ("01-6", "v = f(mean + std * eps)\nreturn (v - v.mean()) * eps / std", "baseline"),
     ("01-6", "(f(mean + std * eps) * eps / std).mean()", "averaged over the batch"),
     ("01-6", "f(mean + std * torch.randn(4)) * eps / std", "random"),
@@ -188,7 +159,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("id", "text", "word"), MISTAKES)
 def test_a_typical_mistake_is_named_without_giving_the_solution_away(id, text, word, verdict):
-    right, message = verdict(id, student(id, text))
+    right, message = verdict(id, student(ARGUMENTS[id], text))
     assert not right
     assert re.search(word, message), message
     if "stopped with" not in message:  # there the message quotes PyTorch
@@ -207,6 +178,6 @@ def test_every_exercise_has_a_right_answer_here():
 
 
 @pytest.mark.parametrize("id", [*ARGUMENTS, "01-4"])
-@pytest.mark.parametrize("answer", [None, ..., "x", 3.0, torch.zeros(2), len, print, lambda *a: None, lambda *a: "x"])
+@pytest.mark.parametrize("answer", [None, ..., "x", 3.0, torch.zeros(2), len, repr, lambda *a: None, lambda *a: "x"])
 def test_what_is_no_answer_is_refused(id, answer, verdict):
     assert not verdict(id, answer)[0]

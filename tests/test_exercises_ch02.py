@@ -1,15 +1,12 @@
 """Chapter 02's graders: right answers in several forms pass, each typical mistake is named, nothing gives the solution away."""
 
-import math
 import re
-import textwrap
 
-import numpy as np
 import pytest
 import torch
+from grading import edited, student
 
-import tinyldm as tl
-from tinyldm.exercises import check, names
+from tinyldm.exercises import names
 
 ARGUMENTS = {
     "02-1": "log_weights",
@@ -30,21 +27,6 @@ squares = ((x - decode(z)) ** 2).sum(1)
 constant = x.shape[1] * math.log(2 * math.pi * variance) / 2
 kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum(1)
 return squares / (2 * variance) + constant + kl"""
-
-
-def student(id, text):
-    """A student's function, from the text of its body or of the value that it returns."""
-    body = text if "return" in text else f"return {text}"
-    scope = {"torch": torch, "np": np, "tl": tl, "math": math}
-    exec(f"def answer({ARGUMENTS[id]}):\n" + textwrap.indent(body, "    "), scope)
-    return scope["answer"]
-
-
-def edited(text, *edits):
-    for old, new in edits:
-        assert old in text
-        text = text.replace(old, new)
-    return text
 
 
 RIGHT = [
@@ -88,21 +70,9 @@ RIGHT = [
 ]
 
 
-@pytest.fixture
-def verdict(capsys):
-    """(id, answer) -> (right or not, the message on one line)."""
-
-    def ask(id, answer):
-        capsys.readouterr()
-        right = check(id, answer)
-        return right, " ".join(capsys.readouterr().out.split())
-
-    return ask
-
-
 @pytest.mark.parametrize(("id", "text"), RIGHT)
 def test_a_right_answer_is_accepted_in_any_form(id, text, verdict):
-    right, message = verdict(id, student(id, text))
+    right, message = verdict(id, student(ARGUMENTS[id], text))
     assert right, message
 
 
@@ -159,7 +129,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("id", "text", "word"), MISTAKES)
 def test_a_typical_mistake_is_named_without_giving_the_solution_away(id, text, word, verdict):
-    right, message = verdict(id, student(id, text))
+    right, message = verdict(id, student(ARGUMENTS[id], text))
     assert not right
     assert re.search(word, message), message
     assert not re.search(GIVEAWAY, message.split("not yet:")[1]), message

@@ -1,14 +1,13 @@
 """Chapter 03's graders: right answers in several forms pass, each typical mistake is named, nothing gives the solution away."""
 
 import re
-import textwrap
 
-import numpy as np
 import pytest
 import torch
+from grading import edited, student
 
 import tinyldm as tl
-from tinyldm.exercises import check, names
+from tinyldm.exercises import names
 
 ARGUMENTS = {
     "03-1": "a, s, v",
@@ -33,26 +32,11 @@ WAY = ("(code - z), loss", "(code - z).detach(), loss")
 FACTOR = ("to_codes + commitment * to_latents", "to_latents + commitment * to_codes")
 
 
-def edited(text, *edits):
-    for old, new in edits:
-        assert old in text
-        text = text.replace(old, new)
-    return text
-
-
 QUANTIZE = edited(PLANTED, WAY, FACTOR)
 
 
 def stacked(information=INFORMATION, divergence=DIVERGENCE):
     return f"{W}return torch.stack([{information}, {divergence}])"
-
-
-def student(id, text):
-    """A student's function, from the text of its body or of the value that it returns."""
-    body = text if "return" in text else f"return {text}"
-    scope = {"torch": torch, "np": np, "tl": tl}
-    exec(f"def answer({ARGUMENTS[id]}):\n" + textwrap.indent(body, "    "), scope)
-    return scope["answer"]
 
 
 RIGHT = [
@@ -79,21 +63,9 @@ RIGHT = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def verdict(capsys):
-    """(id, answer) -> (right or not, the message on one line)."""
-
-    def ask(id, answer):
-        capsys.readouterr()
-        right = check(id, answer)
-        return right, " ".join(capsys.readouterr().out.split())
-
-    return ask
-
-
 @pytest.mark.parametrize(("id", "text"), RIGHT)
 def test_a_right_answer_is_accepted_in_any_form(id, text, verdict):
-    right, message = verdict(id, student(id, text))
+    right, message = verdict(id, student(ARGUMENTS[id], text))
     assert right, message
 
 
@@ -103,7 +75,7 @@ def test_a_truth_of_the_split_is_the_library_s():
     x = v**0.5 * torch.randn(4000, 1, generator=tl.seeded(1), dtype=torch.float64)
     posterior = tl.DiagonalGaussian(a * x, torch.full_like(x, s).log() * 2)
     measured = tl.kl_split(posterior, tl.seeded(2))
-    one, other = student("03-1", stacked())(*torch.tensor([[a], [s], [v]]))
+    one, other = student(ARGUMENTS["03-1"], stacked())(*torch.tensor([[a], [s], [v]]))
     assert measured.information.mean() == pytest.approx(one.item(), abs=0.05)
     assert measured.marginal.mean() == pytest.approx(other.item(), abs=0.05)
 
@@ -158,7 +130,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("id", "text", "word"), MISTAKES)
 def test_a_typical_mistake_is_named_without_giving_the_solution_away(id, text, word, verdict):
-    right, message = verdict(id, student(id, text))
+    right, message = verdict(id, student(ARGUMENTS[id], text))
     assert not right
     assert re.search(word, message), message
     assert not re.search(GIVEAWAY, message.split("not yet:")[1]), message

@@ -1,14 +1,12 @@
 """Chapter 04's graders: right answers in several forms pass, each typical mistake is named, nothing gives the solution away."""
 
 import re
-import textwrap
 
-import numpy as np
 import pytest
 import torch
+from grading import student
 
-import tinyldm as tl
-from tinyldm.exercises import check, names
+from tinyldm.exercises import names
 
 ARGUMENTS = {"04-1": "f, g", "04-2": "p, q", "04-3": "decays", "04-5": "z, weight, bias"}
 GIVEAWAY = r"\*|/|=|sqrt|√|\(s\)|\(t\)|cumprod|permute\(|minimum|answer is|letter b"
@@ -47,33 +45,13 @@ RIGHT = [
 ]  # fmt: skip
 
 
-def student(id, text):
-    """A student's function, from the text of its body or of the value that it returns."""
-    body = text if "return" in text else f"return {text}"
-    scope = {"torch": torch, "np": np, "tl": tl}
-    exec(f"def answer({ARGUMENTS[id]}):\n" + textwrap.indent(body, "    "), scope)
-    return scope["answer"]
-
-
 def ordered(*axes):
     return TOKENS.replace(PLANTED[0], str(axes))
 
 
-@pytest.fixture
-def verdict(capsys):
-    """(id, answer) -> (right or not, the message on one line)."""
-
-    def ask(id, answer):
-        capsys.readouterr()
-        right = check(id, answer)
-        return right, " ".join(capsys.readouterr().out.split())
-
-    return ask
-
-
 @pytest.mark.parametrize(("id", "text"), RIGHT)
 def test_a_right_answer_is_accepted_in_any_form(id, text, verdict):
-    right, message = verdict(id, student(id, text))
+    right, message = verdict(id, student(ARGUMENTS[id], text))
     assert right, message
 
 
@@ -131,7 +109,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("id", "text", "word"), MISTAKES)
 def test_a_typical_mistake_is_named_without_giving_the_solution_away(id, text, word, verdict):
-    right, message = verdict(id, student(id, text))
+    right, message = verdict(id, student(ARGUMENTS[id], text))
     assert not right
     assert re.search(word, message), message
     assert "stopped with" in message or not re.search(GIVEAWAY, message.split("not yet:")[1]), message
