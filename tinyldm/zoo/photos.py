@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..compression import FEATURES, SHIPPED, Objective, photos_config, train_autoencoder, train_features
+from ..compression import FEATURES, ROUNDS, SHIPPED, Objective, photos_config, train_autoencoder, train_features
 from ..data import load
 from ..files import read_json
 from ..losses.questions import DAMAGES, damaged, turned
@@ -41,7 +41,7 @@ def make_photos(channels: int) -> dict[str, Any]:
     name, config = f"photos-c{channels}", photos_config(channels)
     module: Any = None
     seconds = 0.0
-    for k, recipe in enumerate(SHIPPED):
+    for k, recipe in enumerate(SHIPPED[: ROUNDS[channels]]):
         data = load("photos", size=recipe.size, n=recipe.crops, seed=SEED)
         start = time.perf_counter()
         module, _ = train_autoencoder(config, OBJECTIVE, data, recipe.budget, seed=SEED + k, start_from=module)
@@ -70,7 +70,7 @@ def photos_card(channels: int, module: AutoencoderKL, seconds: float) -> dict[st
         "seed": SEED,
         "threads": torch.get_num_threads(),
         "objective": asdict(OBJECTIVE),
-        "budgets": {f"round {k + 1}": asdict(recipe.budget) for k, recipe in enumerate(SHIPPED)},
+        "budgets": {f"round {k + 1}": asdict(recipe.budget) for k, recipe in enumerate(SHIPPED[: ROUNDS[channels]])},
         "latent": {"scale": config["scaling_factor"], "shift": config["shift_factor"]},
         "measures": {
             "training_seconds": seconds,
