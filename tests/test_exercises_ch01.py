@@ -140,6 +140,7 @@ MISTAKES = [
     ("01-5", edited(("/ variance + constant) / 2", "/ variance) / 2")), "constant has been dropped"),
     ("01-5", edited(("(logvar / 2)", "(-logvar / 2)")), "sign of the log-variance"),
     ("01-5", edited(("    ", "  "), text="with torch.no_grad():\n    " + LOSS.replace("\n", "\n    ")), "no gradient"),
+    ("01-5", edited(("return (squares", "return 1j * (squares")), "a tensor is asked for"),
     ("01-6", "z = (mean + std * eps).requires_grad_()\nreturn torch.autograd.grad(f(z).sum(), z)[0]", "reparameterised"),
     ("01-6", "f(mean + std * eps) * eps", "lacks a division"),
     ("01-6", "f(mean + std * eps) * eps / std**2", "divided by the variance"),

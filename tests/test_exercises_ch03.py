@@ -123,6 +123,7 @@ MISTAKES = [
     ("03-5", edited(QUANTIZE, ("to_latents + ", "")), "codebook would stay"),
     ("03-5", edited(QUANTIZE, ("to_latents + commitment * to_codes", "to_latents")), "commitment is missing"),
     ("03-5", edited(QUANTIZE, ("commitment * ", "")), "weight 1"),
+    ("03-5", edited(QUANTIZE, ("(), loss", "(), loss.detach()"), ("return z +", "return z.detach() +")), "in the graph"),
     ("03-5", edited(QUANTIZE, (", loss", ", loss.mean()")), "loss should have the shape"),
     ("03-5", edited(QUANTIZE, (".detach(), loss", ".detach()")), "two tensors"),
 ]  # fmt: skip

@@ -257,9 +257,7 @@ def grade_quantize(answer: Any) -> None:
         return _felt(both)
 
     blocked = "the reconstruction's gradient still goes to the codebook and not to the encoder."
-    factor = (
-        "the small factor still stands at the term that moves the codes; it belongs to the one that moves the latents."
-    )
+    factor = "the small factor still stands at the term of the codes; it belongs to the one that moves the latents."
     grade_function(
         _felt(answer),
         dials(),
@@ -276,6 +274,7 @@ def grade_quantize(answer: Any) -> None:
             (dials(stop=False), "the gradient's way is mended; but nothing is held fixed in the loss, so that latents and codes run after each other."),
             (dials(through="code", stop=False), f"nothing is held fixed in the loss; and {blocked}"),
             (dials(book=0.0), "the term that moves the codes is missing: the codebook would stay where it started."),
+            (_felt(lambda *z: tuple(v.detach() for v in _quantize(*z))), "the values are right, but nothing is left in the graph: neither encoder nor codebook would learn."),
             (_felt(lambda z, codebook, commitment: _quantize(z, codebook, 0.0)), "the commitment is missing: nothing holds the latents near their codes."),
             (_felt(lambda z, codebook, commitment: _quantize(z, codebook, 1.0)), "both terms have the weight 1; the commitment has a factor of its own."),
         ],
