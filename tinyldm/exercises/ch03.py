@@ -287,7 +287,9 @@ for _exercise in (
     ),
     Exercise("03-2", "The territory", 2, grade_precision, "each ball is as large as the data are sparse there."),
     Exercise("03-3", "Along the great circle", 2, grade_circle, "equal shares are equal angles."),
-    Exercise("03-4", "A hundred times the weight", 1, grade_weight, "no sampler of latents is better than the decoder."),
+    Exercise(
+        "03-4", "A hundred times the weight", 1, grade_weight, "no sampler of latents is better than the decoder."
+    ),
     Exercise(
         "03-5",
         "A quantiser with two faults",
