@@ -9,7 +9,7 @@ import torch
 
 from tinyldm.exercises import Exercise, core
 from tinyldm.exercises.core import NotYetError, call, grade_choice, grade_dials, grade_function, grade_rows
-from tinyldm.exercises.diagnose import as_tensor, close, compare
+from tinyldm.exercises.diagnose import as_tensor, close, compare, explain
 
 TOLERANCE = 1e-4
 TRUTH = torch.tensor([[0.5, 2.0, 3.0], [1.5, 0.25, 4.0]])
@@ -191,3 +191,11 @@ def test_a_choice_says_what_each_wrong_letter_overlooks():
     with pytest.raises(NotYetError, match=r"^no$"):
         grade_choice("(B)", "a", {"b": "no"})
     assert grade_choice("A ", "a", {"b": "no"}) is None
+
+
+def test_single_numbers_off_by_any_factor_are_not_called_sums():
+    """Each case is one number, so each is off by one factor: only whole factors that change can be counts of entries."""
+    truths = [torch.tensor(0.5), torch.tensor(0.8)]
+    assert "the values are not" in explain([0.5 * 1.3, 0.8 * 1.7], truths, TOLERANCE)
+    assert "sum where a mean" in explain([0.5 * 3, 0.8 * 4], truths, TOLERANCE)
+    assert "mean where a sum" in explain([0.5 / 3, 0.8 / 4], truths, TOLERANCE)

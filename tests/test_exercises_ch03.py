@@ -104,6 +104,8 @@ MISTAKES = [
     ("03-2", REACH.replace("real, real", "fake, fake") + SHARE.replace("fake, real", "real, fake"), "recall"),
     ("03-2", REACH + SHARE.replace("any(dim=1)", "any(dim=0)"), "balls that hold"),
     ("03-2", REACH + SHARE.replace(".any(dim=1)", ""), "all pairs"),
+    ("03-2", REACH + SHARE.replace("<=", "<"), "edge of a ball"),
+    ("03-2", REACH + SHARE.replace("<=", ">"), "every sample comes out inside"),
     ("03-2", REACH + SHARE.replace("mean()", "sum()"), "number of samples|times too large"),
     ("03-2", REACH + SHARE.replace(".mean()", ""), "shape|one number"),
     ("03-3", "(1 - u)[:, None] * a + u[:, None] * b", "straight line"),

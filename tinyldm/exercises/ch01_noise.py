@@ -33,7 +33,7 @@ def _noisy_loss(
     return error / (2 * variance) + squares.shape[1] / 2 * math.log(2 * math.pi * variance)
 
 
-LOST = "no gradient reaches the encoder: "
+LOST = "no gradient reaches the encoder, or not all of it: "
 
 
 def grade_noisy_loss(answer: Any) -> None:
@@ -99,7 +99,7 @@ def _loses_gradient(answer: Any, cases: list[dict[str, Any]]) -> bool:
         return False  # the grader that runs next says what is wrong
     if isinstance(found, Tensor) and found.is_complex():
         return False  # the same
-    total = found.sum() if isinstance(found, Tensor) else None
+    total = found.sum() if isinstance(found, Tensor) and found.is_floating_point() else None
     if total is None or not total.requires_grad:
         return True
     gradients = torch.autograd.grad(total, [given["mean"], given["logvar"]], allow_unused=True)

@@ -81,7 +81,7 @@ def grade_hinge(answer: Any) -> None:
             (lambda p, q: torch.minimum(p, q).mean(), "the outcomes are averaged; the probabilities are the weights already, so add up."),
             (lambda p, q: -(q * (p - q).sign()).sum(), "this is the generator's loss at the best discriminator, not the discriminator's own."),
             (lambda p, q: torch.sign(p - q), "this is the best discriminator; its loss is asked for."),
-            (lambda p, q: torch.tensor(1.0).double(), "this is the loss of a discriminator that always says 0; a better one knows where each distribution is larger."),
+            (lambda p, q: torch.tensor(1.0).double(), "this is 1 for any p and q: the loss of a discriminator that always says 0, or differences added up with their signs; a better one knows where each distribution is larger."),
             (lambda p, q: torch.tensor(2.0).log() - _js(p, q), "this is the best value of the logistic loss of the first GANs; the hinge has another."),
             (lambda p, q: 2 * torch.tensor(2.0).log() - 2 * _js(p, q), "this is the best value of the logistic loss of the first GANs; the hinge has another."),
             (lambda p, q: _js(p, q), "this is the Jensen-Shannon divergence, which belongs to the logistic loss; the hinge has another."),

@@ -142,7 +142,10 @@ def _factor(pairs: Pairs, tolerance: float) -> str | None:
         if float(ratio.max() - ratio.min()) > tolerance * abs(factors[-1]):
             return None
     first, same = factors[0], max(factors) - min(factors) <= 10 * tolerance * abs(factors[0])
-    # a factor that changes from case to case, or a large one in a single case, counts entries
+    # whole numbers that change from case to case, or a large factor in a single case, count entries
+    whole = all(math.isclose(f, round(f), rel_tol=1e-3) for f in (factors if first > 1 else [1 / f for f in factors]))
+    if not same and not whole:
+        return None
     counts = not same or (len(pairs) == 1 and (first > 8 or math.isclose(first, pairs[0][1].numel(), rel_tol=1e-3)))
     if counts and min(factors) > 1:
         return f"every value is {first:.4g} times too large; is this a sum where a mean is asked for?"
