@@ -13,7 +13,7 @@ NN = 2.5  # the networks see floors 0 to 2 only
 TOP = 7
 FLOORS = {
     **dict.fromkeys(["shapes", "errors", "files", "runtime"], 0),
-    "path": 1,
+    **dict.fromkeys(["path", "sinusoids"], 1),
     **dict.fromkeys(["prediction", "condition", "gaussian", "forward", "packing", "linear", "walks"], 2),
     "nn": NN,
     **dict.fromkeys(["denoiser", "dynamics"], 3),

@@ -10,7 +10,8 @@ from diffusers_maps import assert_same, assert_same_gradients, names, perturb, t
 
 from tinyldm import Condition
 from tinyldm.nn import AutoencoderConfig, UNetConfig
-from tinyldm.nn.layers import SelfAttention, sinusoids
+from tinyldm.nn.layers import SelfAttention
+from tinyldm.sinusoids import sinusoids
 
 diffusers = pytest.importorskip("diffusers")
 

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from .condition import Condition
+from .condition import Condition, sdxl_vector
 from .denoiser import Denoiser, guided
 from .dynamics import Dynamics
 from .forward import diffuse
@@ -128,6 +128,7 @@ __all__ = [
     "rk45",
     "sample",
     "scale",
+    "sdxl_vector",
     "seeded",
     "slerp",
     "target",

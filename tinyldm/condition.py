@@ -1,36 +1,76 @@
 """Floor 2. Every way to condition a network goes through the slots of one object."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .errors import expect
+from .sinusoids import sinusoids
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What the picture should show. An empty slot means "anything".
+    """What the picture should show. An empty slot means "anything"; a network says which slots it has use for.
 
     label: (B,) integers 0 ... classes-1; the number ``classes`` itself stands for "no label" in a mixed batch.
-    Raises ``ValueError`` for labels that are not a vector of integers.
+    vector: (B, V), one description of the whole picture (SDXL's pooled text and sizes, see ``sdxl_vector``).
+    tokens: (B, L, C), a sequence to attend to, such as a text; tokens_mask: (B, L), true where a token is one.
+    image: (B, K, H, W), of the same size as x, concatenated to it. residuals: what a ControlNet adds to the U-Net's skips,
+    and last to its middle. guidance: (B,), the scale that a guidance-distilled network imitates.
+    Raises ``ValueError`` for other shapes or types, and for a sample that has no token left under its mask.
     """
 
     label: Tensor | None = None
+    vector: Tensor | None = None
+    tokens: Tensor | None = None
+    tokens_mask: Tensor | None = None
+    image: Tensor | None = None
+    residuals: tuple[Tensor, ...] | None = None
+    guidance: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.label is not None:
-            whole = self.label.dtype in (torch.int64, torch.int32)
-            expect(
-                whole and self.label.ndim == 1,
-                "label",
-                f"{self.label.dtype} of shape {tuple(self.label.shape)}",
-                "integers of shape (B,)",
-            )
+        _shaped("label", self.label, ("B",), _whole, "integers")
+        _shaped("vector", self.vector, ("B", "V"), _real, "real numbers")
+        _shaped("tokens", self.tokens, ("B", "L", "C"), _real, "real numbers")
+        _shaped("tokens_mask", self.tokens_mask, ("B", "L"), _truth, "booleans")
+        _shaped("image", self.image, ("B", "K", "H", "W"), _real, "real numbers")
+        _shaped("guidance", self.guidance, ("B",), _real, "real numbers")
+        if self.tokens_mask is not None:
+            tokens = None if self.tokens is None else tuple(self.tokens.shape[:2])
+            mask = tuple(self.tokens_mask.shape)
+            expect(tokens == mask, "tokens_mask", f"shape {mask}", f"one entry a token, {tokens}")
+            looked_at = self.tokens_mask.device.type == "cpu"  # reading an accelerator's memory would stall it
+            left = not looked_at or bool(self.tokens_mask.any(1).all())
+            expect(left, "tokens_mask", "a sample whose tokens are all masked", "at least one token a sample")
+
+    def suits(self, batch: int, needed: Collection[str], welcome: Collection[str] = ()) -> None:
+        """Raise ``ValueError``, naming the slot, where a network's needs are not met.
+
+        batch: how many samples every filled slot must speak of. needed: slots that must be filled. welcome: slots that may
+        be; any other must be empty.
+        """
+        filled = self._filled()
+        for name in needed:
+            expect(name in filled, f"cond.{name}", None, "a value: this network has been built to need it")
+        for name, value in filled.items():
+            expect(name in {*needed, *welcome}, f"cond.{name}", "a value", "None: this network has no use for it")
+            for t in (value,) if isinstance(value, Tensor) else value:
+                expect(len(t) == batch, f"cond.{name}", f"{len(t)} samples", f"one for each of the {batch} samples")
+
+    def _filled(self) -> dict[str, Tensor | tuple[Tensor, ...]]:
+        slots = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in slots.items() if value is not None}
 
     def to(self, device: torch.device) -> "Condition":
         """The same condition on another device."""
-        return Condition(None if self.label is None else self.label.to(device))
+        moved: dict[str, Any] = {
+            name: value.to(device) if isinstance(value, Tensor) else tuple(r.to(device) for r in value)
+            for name, value in self._filled().items()
+        }
+        return replace(self, **moved)
 
     def drop(self, mask: Tensor, null: int) -> "Condition":
         """Replace the labels where ``mask`` (B,) is true by ``null``: how a network learns the unconditional case.
@@ -39,4 +79,41 @@ class Condition:
         """
         if self.label is None:
             raise ValueError("label: expected labels to drop, got None")
-        return Condition(torch.where(mask, torch.full_like(self.label, null), self.label))
+        return replace(self, label=torch.where(mask, torch.full_like(self.label, null), self.label))
+
+
+def sdxl_vector(pooled: Tensor, time_ids: Tensor, dim: int = 256) -> Tensor:
+    """SDXL's vector: the pooled text and six numbers as sinusoids. (B, P), (B, 6) -> (B, P + 6 * dim).
+
+    time_ids: the picture's original height and width, the crop's top and left, the target's height and width, in pixels
+    (the refiner takes five: an aesthetic score in place of the last two; any number goes). Implements :eq:`sdxl-vector`.
+    Raises ``ValueError`` for other ranks or an odd dim. Source: Podell et al., SDXL (2023), section 2.2.
+    """
+    _shaped("pooled", pooled, ("B", "P"), _real, "real numbers")
+    expect(time_ids.ndim == 2, "time_ids", f"shape {tuple(time_ids.shape)}", "shape (B, 6)")
+    expect(len(time_ids) == len(pooled), "time_ids", f"{len(time_ids)} rows", f"{len(pooled)}, like pooled")
+    expect(dim > 0 and dim % 2 == 0, "dim", dim, "an even number (half cosines, half sines)")
+    flat = time_ids.to(torch.promote_types(pooled.dtype, torch.float32)).flatten()
+    return torch.cat([pooled, sinusoids(flat, dim).reshape(len(pooled), -1).to(pooled)], dim=1)
+
+
+def _whole(t: Tensor) -> bool:
+    return t.dtype in (torch.int64, torch.int32)
+
+
+def _truth(t: Tensor) -> bool:
+    return t.dtype == torch.bool
+
+
+def _real(t: Tensor) -> bool:
+    return t.is_floating_point()
+
+
+def _shaped(
+    argument: str, value: Tensor | None, axes: tuple[str, ...], kind: Callable[[Tensor], bool], what: str
+) -> None:
+    """Refuse a tensor of another rank or type, by name."""
+    if value is not None:
+        given = f"{value.dtype} of shape {tuple(value.shape)}"
+        shape = f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
+        expect(kind(value) and value.ndim == len(axes), argument, given, f"{what} of shape {shape}")

@@ -1,10 +1,9 @@
 """The bricks that both networks are built from: residual block, attention, down- and upsampling, time embedding."""
 
-import math
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..sinusoids import sinusoids
 
 
 class ResBlock(nn.Module):
@@ -79,17 +78,6 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-
-
-def sinusoids(t: Tensor, dim: int) -> Tensor:
-    """Cosines, then sines, of t at dim/2 frequencies 10000^(-2k/dim). (B,) -> (B, dim). Implements :eq:`sinusoids`.
-
-    Source: Vaswani et al., Attention Is All You Need (2017), section 3.5; cosine first, as in LDM's code.
-    """
-    half = dim // 2
-    frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, dtype=t.dtype, device=t.device))
-    angles = t[:, None] * frequencies
-    return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
 class TimeEmbedding(nn.Module):
