@@ -1,45 +1,16 @@
-"""Which of our U-Net's tensors is which of diffusers', and how to give both the same numbers. See ``nn.names``."""
+"""How to give one of our networks and one of diffusers' the same numbers, and how to compare what they do with them."""
 
 import torch
 
-from tinyldm.nn.names import LEAVES, tensor_names
+from tinyldm.nn import weights
+from tinyldm.nn.names import names
 
 
-def unet_modules(config):
-    """Our module names -> diffusers.UNet2DModel's."""
-    modules = {
-        "time.linear1": "time_embedding.linear_1",
-        "time.linear2": "time_embedding.linear_2",
-        "label": "class_embedding",
-    }
-    modules |= {"conv_in": "conv_in", "norm": "conv_norm_out", "conv_out": "conv_out"}
-    for j in (0, 1):
-        modules[f"middle.{j}.block"] = f"mid_block.resnets.{j}"
-    modules["middle.0.attention"] = "mid_block.attentions.0"
-    levels, at = len(config.channels), 0
-    for i in range(levels):
-        if i > 0:  # theirs ends a level with the downsampler, ours begins the next one with it
-            modules[f"down.{at}"] = f"down_blocks.{i - 1}.downsamplers.0"
-            at += 1
-        for j in range(config.blocks):
-            modules[f"down.{at}.block"] = f"down_blocks.{i}.resnets.{j}"
-            modules[f"down.{at}.attention"] = f"down_blocks.{i}.attentions.{j}"
-            at += 1
-    at = 0
-    for i in range(levels):  # both count from the deepest level
-        for j in range(config.blocks + 1):
-            modules[f"up.{at}.block"] = f"up_blocks.{i}.resnets.{j}"
-            modules[f"up.{at}.attention"] = f"up_blocks.{i}.attentions.{j}"
-            at += 1
-        if i < levels - 1:
-            modules[f"up.{at}"] = f"up_blocks.{i}.upsamplers.0"
-            at += 1
-    return modules
-
-
-def names(module, modules):
-    """Our tensor names -> theirs, for all tensors of ``module``."""
-    return tensor_names(module, modules, LEAVES["diffusers"])
+def twins(theirs):
+    """Our network of the same configuration and with the same numbers as one of diffusers', and the table of names."""
+    ours = weights.build(dict(theirs.config) | {"_class_name": type(theirs).__name__})
+    weights.load_state(ours, theirs.state_dict(), "diffusers")
+    return ours, names(ours, "diffusers")
 
 
 def tie(ours, theirs, table):
@@ -66,6 +37,10 @@ def assert_same(mine, other, what):
 
 
 def assert_same_gradients(ours, theirs, table):
+    """Of every parameter; one that took no part has none in either."""
     other = dict(theirs.named_parameters())
     for name, p in ours.named_parameters():
-        assert_same(p.grad, other[table[name]].grad, f"gradient of {name}")
+        reference = other[table[name]].grad
+        assert (p.grad is None) == (reference is None), name
+        if reference is not None:
+            assert_same(p.grad, reference.reshape(p.shape), f"gradient of {name}")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyldm.nn import AutoencoderConfig
-from tinyldm.nn.foreign import read_autoencoder, write_autoencoder
+from tinyldm.nn.foreign.autoencoder import read_autoencoder, write_autoencoder
 from tinyldm.nn.names import names
 
 diffusers = pytest.importorskip("diffusers")

@@ -9,7 +9,7 @@ import torch
 
 from tinyldm.nn import AutoencoderKL
 from tinyldm.nn.names import names
-from tinyldm.nn.presets import PRESETS, SCALES
+from tinyldm.nn.presets import AUTOENCODERS, PRESETS, SCALES
 from tinyldm.nn.weights import build
 
 DATA = Path(__file__).parent / "data"
@@ -82,7 +82,7 @@ def test_presets_and_scales_are_the_configuration_files(name):
 
 
 def test_every_preset_has_a_scale_and_builds():
-    assert SCALES.keys() == PRESETS.keys()
+    assert SCALES.keys() == AUTOENCODERS.keys()
     factors = {name: PRESETS[name]().factor for name in PRESETS}
     assert [factors[f"ldm-f{f}"] for f in (4, 8, 16, 32)] == [4, 8, 16, 32]
     assert factors["tiny"] == 4

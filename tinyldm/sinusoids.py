@@ -14,7 +14,7 @@ def sinusoids(t: Tensor, dim: int, freq_shift: float = 0, cosine_first: bool = T
     Source: Vaswani et al., Attention Is All You Need (2017), section 3.5; cosine first, as in LDM's code.
     """
     half = dim // 2
-    step = -math.log(10000) / (half - freq_shift)
-    angles = t[:, None] * torch.exp(step * torch.arange(half, dtype=t.dtype, device=t.device))
+    exponents = -math.log(10000) * torch.arange(half, dtype=t.dtype, device=t.device) / (half - freq_shift)
+    angles = t[:, None] * torch.exp(exponents)
     waves = [angles.cos(), angles.sin()]
     return torch.cat(waves if cosine_first else waves[::-1], dim=1)

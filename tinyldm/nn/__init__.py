@@ -2,6 +2,7 @@
 
 from . import names, presets, tiling, weights
 from .autoencoder import AutoencoderConfig, AutoencoderKL
+from .controlnet import ControlNet, ControlNetConfig
 from .discriminator import DiscriminatorConfig, PatchDiscriminator
 from .features import FeatureNet, FeatureNetConfig, VGG16Features
 from .pointcoder import PointCoder, PointCoderConfig
@@ -13,6 +14,8 @@ from .unet import UNet, UNetConfig
 __all__ = [
     "AutoencoderConfig",
     "AutoencoderKL",
+    "ControlNet",
+    "ControlNetConfig",
     "DiscriminatorConfig",
     "FeatureNet",
     "FeatureNetConfig",

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from ..errors import expect, image_batch
 from ..gaussian import DiagonalGaussian
+from .attention import SelfAttention
 from .config import Config, check_channels
-from .layers import Downsample, ResBlock, SelfAttention, Upsample
+from .layers import Downsample, ResBlock, Upsample
 
 EPS = 1e-6  # GroupNorm's epsilon in LDM's autoencoder (the U-Net's is 1e-5)
 LOGVAR = (-30.0, 20.0)  # where LDM holds the log-variance

@@ -1,14 +1,17 @@
-"""The sizes of real autoencoders, as data: ``PRESETS["sdxl-vae"]().build()`` has the 248 tensors of SDXL's."""
+"""The sizes of real networks, as data: ``PRESETS["sdxl-unet"]().build()`` has the 1,680 tensors of SDXL's."""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from .autoencoder import AutoencoderConfig
+from .controlnet import ControlNetConfig
+from .unet import UNetConfig
 
 LDM = partial(AutoencoderConfig, in_channels=3, blocks=2, groups=32)
 F8 = partial(LDM, channels=(128, 256, 512, 512))  # Stable Diffusion's first stage, and all that came after it
 
-PRESETS: dict[str, Callable[[], AutoencoderConfig]] = {
+AUTOENCODERS: dict[str, Callable[[], AutoencoderConfig]] = {
     "tiny": partial(AutoencoderConfig, 1, 4, (16, 32, 32)),  # 32x32 digits
     # Rombach et al. (2022), table 8, and the configuration files of its code: attention at 16x16 and below, of 256x256
     "ldm-f4": partial(LDM, latent_channels=3, channels=(128, 256, 512)),
@@ -29,9 +32,59 @@ PRESETS: dict[str, Callable[[], AutoencoderConfig]] = {
     "flux-vae": partial(F8, latent_channels=16, quant=False),
 }
 
+# Stable Diffusion 1: four levels, tokens of CLIP ViT-L at all but the deepest. Rombach et al. (2022) and its v1-inference.yaml
+SD15 = partial(
+    UNetConfig,
+    channels=(320, 640, 1280, 1280),
+    attention=(1, 1, 1, 0),
+    blocks=2,
+    heads=8,
+    groups=32,
+    classes=0,
+    context=768,
+)
+# Podell et al., SDXL (2023), table 1: three levels, the first without attention, ten transformer blocks in the deepest
+SDXL = partial(
+    UNetConfig,
+    channels=(320, 640, 1280),
+    attention=(0, 2, 10),
+    middle=10,
+    blocks=2,
+    heads=(5, 10, 20),
+    groups=32,
+    classes=0,
+    context=2048,
+    vector=2816,
+)
+UNETS: dict[str, Callable[[], UNetConfig]] = {
+    "sd15-unet": SD15,
+    "sd15-inpainting-unet": partial(
+        UNetConfig, **SD15, in_channels=9, out_channels=4
+    ),  # with the mask and what is left
+    "sd21-unet": partial(SD15, heads=(5, 10, 20, 20), context=1024),  # OpenCLIP; heads 64 wide
+    "sdxl-unet": SDXL,
+    "sdxl-refiner-unet": partial(
+        UNetConfig,
+        channels=(384, 768, 1536, 1536),
+        attention=(0, 4, 4, 0),
+        middle=4,
+        blocks=2,
+        heads=(6, 12, 24, 24),
+        groups=32,
+        classes=0,
+        context=1280,
+        vector=2560,
+    ),
+}
+CONTROLNETS: dict[str, Callable[[], ControlNetConfig]] = {  # Zhang et al. (2023): the copy of its U-Net's first half
+    "sd15-controlnet": partial(ControlNetConfig, **SD15.keywords),
+    "sdxl-controlnet": partial(ControlNetConfig, **SDXL.keywords),
+}
+PRESETS: dict[str, Callable[[], Any]] = {**AUTOENCODERS, **UNETS, **CONTROLNETS}
+
 # z = (z_raw - shift) * scale, from the published configurations; (1, 0) where none is published: measure it.
 SCALES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(PRESETS, (1.0, 0.0)),
+    **dict.fromkeys(AUTOENCODERS, (1.0, 0.0)),
     **dict.fromkeys(["ldm-f8", "sd15-vae", "sd21-vae"], (0.18215, 0.0)),  # ldm-f8: as used by LDM's text-to-image model
     "sdxl-vae": (0.13025, 0.0),
     "sd3-vae": (1.5305, 0.0609),

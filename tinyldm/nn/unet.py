@@ -7,141 +7,74 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..condition import Condition
-from ..errors import expect, image_batch, in_range
-from .config import Config, check_channels
-from .layers import Downsample, ResBlock, SelfAttention, TimeEmbedding, Upsample
+from ..errors import expect, whole_number
+from .descent import DEEPEST, Descent, Stage
+from .layers import Upsample
+from .sizes import UNetSizes
 
 
 @dataclass(frozen=True)
-class UNetConfig(Config):
-    """Sizes of a U-Net. Each entry of ``channels`` is a level; between levels the side halves.
+class UNetConfig(UNetSizes):
+    """Sizes of a U-Net, see ``UNetSizes``. out_channels: None for as many as come in."""
 
-    attention: for every level, whether its blocks are followed by self-attention. classes: 0 for a network
-    without labels. Raises ``ValueError`` for values that do not fit together.
-    """
-
-    in_channels: int = 4
-    channels: tuple[int, ...] = (64, 128)
-    attention: tuple[bool, ...] = (False, True)
-    blocks: int = 1
-    heads: int = 4
-    groups: int = 8
-    classes: int = 10
+    out_channels: int | None = None
 
     def __post_init__(self) -> None:
-        check_channels(self.channels, self.blocks, self.groups)
-        expect(
-            len(self.attention) == len(self.channels),
-            "attention",
-            self.attention,
-            f"one entry for each of the {len(self.channels)} levels",
-        )
-        expect(self.channels[0] % 2 == 0, "channels", self.channels, "an even first width (half sines, half cosines)")
-        expect(self.classes >= 0, "classes", self.classes, "0 (no labels) or more")
-        expect(self.in_channels >= 1, "in_channels", self.in_channels, "at least 1")
-        for width, attends in zip(self.channels, self.attention, strict=True):
-            expect(
-                not attends or width % self.heads == 0,
-                "heads",
-                self.heads,
-                f"a divisor of the attention level's {width} channels",
-            )
-        expect(
-            self.channels[-1] % self.heads == 0,
-            "heads",
-            self.heads,
-            f"a divisor of the middle's {self.channels[-1]} channels",
-        )
+        super().__post_init__()
+        whole_number("out_channels", self.outputs, 1)
 
     @property
-    def factor(self) -> int:
-        """What the side of the input must be divisible by."""
-        return 2 ** (len(self.channels) - 1)
+    def outputs(self) -> int:
+        """How many channels come out."""
+        return self.in_channels if self.out_channels is None else self.out_channels
 
     def build(self) -> "UNet":
         """The module, freshly initialised."""
         return UNet(self)
 
 
-class Stage(nn.Module):
-    """A residual block and, where the level attends, self-attention."""
-
-    def __init__(self, cin: int, cout: int, attends: bool, config: UNetConfig, emb_dim: int) -> None:
-        super().__init__()
-        self.block = ResBlock(cin, cout, config.groups, emb_dim)
-        self.attention = SelfAttention(cout, config.groups, config.heads) if attends else nn.Identity()
-
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        return self.attention(self.block(x, emb))
-
-
-class UNet(nn.Module):
+class UNet(Descent):
     """(x, t, cond) -> an output like x.
 
-    Source: Ronneberger et al., U-Net (2015); Ho et al. (2020), appendix B; class labels added to the time
-    embedding as in Nichol and Dhariwal (2021).
+    Source: Ronneberger et al., U-Net (2015); Ho et al. (2020), appendix B; class labels added to the time embedding as in
+    Nichol and Dhariwal (2021); tokens as in Rombach et al. (2022), section 3.3; a vector as in Podell et al., SDXL (2023).
     """
 
+    config: UNetConfig
+
     def __init__(self, config: UNetConfig) -> None:
-        super().__init__()
-        self.config = config
-        widths, emb_dim = config.channels, 4 * config.channels[0]
-        self.time = TimeEmbedding(widths[0])
-        self.label = nn.Embedding(config.classes + 1, emb_dim) if config.classes else None  # the last row is "no label"
-        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
-
-        skips, width = [widths[0]], widths[0]
-        self.down = nn.ModuleList()
-        for i, (cout, attends) in enumerate(zip(widths, config.attention, strict=True)):
-            if i > 0:
-                self.down.append(Downsample(width, both_sides=True))
-                skips.append(width)
-            for _ in range(config.blocks):
-                self.down.append(Stage(width, cout, attends, config, emb_dim))
-                width = cout
-                skips.append(width)
-
-        self.middle = nn.ModuleList(
-            [Stage(width, width, True, config, emb_dim), Stage(width, width, False, config, emb_dim)]
-        )
-
+        super().__init__(config)
+        skips, width = list(self.skips), config.channels[DEEPEST]
         self.up = nn.ModuleList()
-        for i, (cout, attends) in reversed(list(enumerate(zip(widths, config.attention, strict=True)))):
+        for level, depth in reversed(list(enumerate(config.attention))):
             for _ in range(config.blocks + 1):
-                self.up.append(Stage(width + skips.pop(), cout, attends, config, emb_dim))
-                width = cout
-            if i > 0:
+                self.up.append(Stage(width + skips.pop(), level, config, depth))
+                width = config.channels[level]
+            if level > 0:
                 self.up.append(Upsample(width))
+        self.norm = nn.GroupNorm(config.groups, width, config.eps)
+        self.conv_out = nn.Conv2d(width, config.outputs, 3, padding=1)
 
-        self.norm = nn.GroupNorm(config.groups, width)
-        self.conv_out = nn.Conv2d(width, config.in_channels, 3, padding=1)
+    def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
+        """x: (B, in_channels, H, W), less the channels of ``cond.image``. t: the clock the network was trained on, () or (B,).
 
-    def embed(self, t: Tensor, cond: Condition, batch: int) -> Tensor:
-        """Time and label as one vector, (B, 4 * channels[0])."""
-        emb = self.time(t.expand(batch))
-        if self.label is None:
-            expect(cond.label is None, "cond.label", "labels", "none: this network has classes=0")
-            return emb
-        null = self.config.classes
-        label = cond.label if cond.label is not None else torch.full((batch,), null, device=t.device)
-        expect(len(label) == batch, "cond.label", f"{len(label)} labels", f"one for each of the {batch} samples")
-        in_range("cond.label", label, 0, null)
-        return emb + self.label(label)
-
-    def forward(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
-        """x: (B, in_channels, H, W). t: the clock the network was trained on, () or (B,). -> (B, in_channels, H, W).
-
-        Raises ``ValueError`` for other channels, a side that the levels cannot halve, or a label out of range.
+        -> (B, out_channels, H, W). Raises ``ValueError`` for other channels, a side that the levels cannot halve, a label
+        out of range, and conditions that the network needs and does not get, or gets and has no use for.
         """
-        image_batch("x", x, self.config.in_channels, self.config.factor)
-        emb = self.embed(torch.as_tensor(t, dtype=x.dtype, device=x.device), cond or Condition(), len(x))
-        h = self.conv_in(x)
-        skips = [h]
-        for layer in self.down:
-            h = layer(h, emb) if isinstance(layer, Stage) else layer(h)
-            skips.append(h)
-        for stage in self.middle:
-            h = stage(h, emb)
+        cond = cond or Condition()
+        x = self.check(x, cond, others=("residuals",))
+        emb, context = self.embed(x, t, cond), self.context(cond)
+        skips = self.descend(self.conv_in(x), emb, context)
+        if cond.residuals is not None:
+            skips = _add(skips, cond.residuals)
+        h = skips.pop()
         for layer in self.up:
-            h = layer(torch.cat([h, skips.pop()], dim=1), emb) if isinstance(layer, Stage) else layer(h)
+            h = layer(torch.cat([h, skips.pop()], dim=1), emb, context) if isinstance(layer, Stage) else layer(h)
         return self.conv_out(F.silu(self.norm(h)))
+
+
+def _add(skips: list[Tensor], residuals: tuple[Tensor, ...]) -> list[Tensor]:
+    """What a ControlNet says, added to what is handed over."""
+    given, expected = [tuple(r.shape) for r in residuals], [tuple(s.shape) for s in skips]
+    expect(given == expected, "cond.residuals", given, f"a tensor for every skip and one for the middle, {expected}")
+    return [s + r for s, r in zip(skips, residuals, strict=True)]

@@ -4,6 +4,7 @@ Nothing is unpickled, nothing is filled before everything fits, and there is nev
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
@@ -16,16 +17,18 @@ from torch import Tensor, nn
 from ..errors import choose, expect
 from ..files import atomic_folder, open_safetensors, read_json
 from .config import Config
+from .controlnet import ControlNetConfig
 from .discriminator import DiscriminatorConfig
 from .features import FeatureNetConfig
-from .foreign import FACTS, READERS, WRITERS
-from .names import LAYOUTS, OWN, canonical, names
+from .foreign import FAMILIES, READERS
+from .names import OWN, canonical, names, spoken
 from .pointcoder import PointCoderConfig
 from .points import PointNetConfig
 from .quantizer import QuantizerConfig
 from .unet import UNetConfig
 
 CLASSES: dict[str, type[Config]] = {  # our own networks by class, saved with our own names
+    "ControlNet": ControlNetConfig,
     "FeatureNet": FeatureNetConfig,
     "PatchDiscriminator": DiscriminatorConfig,
     "PointCoder": PointCoderConfig,
@@ -75,16 +78,18 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], layout: str = "di
 
 
 def _fits(given: tuple[int, ...] | None, expected: tuple[int, ...] | None) -> bool:
-    """The same shape, where a 1x1 convolution is as good as the linear map that it is."""
+    """The same shape, where a convolution that sees each patch once is as good as the linear map that it is."""
     if given is None or expected is None:
         return False
-    return given == expected or (*given, 1, 1) == expected or given == (*expected, 1, 1)
+    flat = given[0] == expected[0] and math.prod(given) == math.prod(expected) if given and expected else False
+    return given == expected or (flat and {len(given), len(expected)} == {2, 4})
 
 
 def _hint(module: nn.Module, state: Mapping[str, Tensor], layout: str) -> str:
     """Another layout whose names these are, if there is one."""
-    kinds = [*LAYOUTS, OWN] if type(module).__name__ in READERS else [OWN]
-    known = {kind: len(set(names(module, kind).values()) & canonical(state, module, kind).keys()) for kind in kinds}
+    known = {
+        kind: len(set(names(module, kind).values()) & canonical(state, module, kind).keys()) for kind in spoken(module)
+    }
     best = max(known, key=lambda kind: known[kind])
     return f". These look like the names of layout={best!r}" if known[best] > known[layout] else ""
 
@@ -141,7 +146,7 @@ def from_pretrained(folder: str | os.PathLike, dtype: torch.dtype = torch.float3
     config = read_json(folder / "config.json")
     with torch.device("meta"):
         module = build(config).to(dtype)
-    load_state(module, open_state(_weights(folder)), _layout(module))
+    load_state(module, open_state(_weights(folder)), "diffusers" if config["_class_name"] in READERS else OWN)
     return module.eval()
 
 
@@ -154,32 +159,32 @@ def save_pretrained(
     ``scaling_factor`` (without it, diffusers takes an autoencoder's to be 0.18215). Raises ``ValueError`` for a class
     that is not known, another fact, or a folder that holds other weights.
     """
-    kind, config = type(module).__name__, _config(module)
+    family, config = FAMILIES.get(type(module).__name__), _written(module)
     for fact in facts:
-        choose("fact", fact, FACTS.get(kind, {}))
-    layout = _layout(module)
+        choose("fact", fact, family.facts if family else {})
+    layout = "diffusers" if config["_class_name"] in READERS else OWN
     file = "diffusion_pytorch_model.safetensors" if layout == "diffusers" else "model.safetensors"
     others = sorted(p.name for p in FilePath(folder).glob("*.safetensors*") if p.name != file)
     expect(not others, "folder", f"{others} in {folder}", "no other weights there")
     table = names(module, layout)
+    shapes = family.shapes(module.config) if family and layout == "diffusers" else {}
     state = {
-        table[name]: t.detach().to("cpu", dtype or t.dtype).contiguous() for name, t in module.state_dict().items()
+        table[name]: t.detach().to("cpu", dtype or t.dtype).reshape(shapes.get(name, t.shape)).contiguous()
+        for name, t in module.state_dict().items()
     }
     with atomic_folder(folder) as fresh:
         save_file(state, fresh / file, {"format": "pt"})
-        text = json.dumps({"_class_name": kind, **config, **facts}, indent=2)
+        text = json.dumps({**config, **facts}, indent=2)
         (fresh / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _config(module: nn.Module) -> dict[str, Any]:
+def _written(module: nn.Module) -> dict[str, Any]:
+    """The configuration in diffusers' words if it has them, else in ours."""
     kind = type(module).__name__
-    choose("class of the module", kind, {**WRITERS, **CLASSES})
+    choose("class of the module", kind, {**FAMILIES, **CLASSES})
     own: Any = module.config
-    return WRITERS[kind](own) if kind in WRITERS else own.as_dict()
-
-
-def _layout(module: nn.Module) -> str:
-    return "diffusers" if type(module).__name__ in WRITERS else OWN
+    foreign = FAMILIES[kind].write(own) if kind in FAMILIES else None
+    return foreign or {"_class_name": kind, **own.as_dict()}
 
 
 def _weights(folder: FilePath) -> FilePath:

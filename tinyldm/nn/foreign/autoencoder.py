@@ -1,15 +1,17 @@
-"""The configuration files of diffusers, read into ours and written from ours. What we cannot build is refused by name."""
+"""The autoencoders of others: diffusers' configurations, and the names of the tensors in its files and in CompVis'."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..errors import choose, expect
-from .autoencoder import AutoencoderConfig
+from ...errors import choose, expect
+from ..autoencoder import AutoencoderConfig
+from .family import Family, Row
+from .options import options, same
 
 DOWN = {"DownEncoderBlock2D": False, "AttnDownEncoderBlock2D": True}  # a level's block type: whether it attends
 UP = {"UpDecoderBlock2D": False, "AttnUpDecoderBlock2D": True}
 
-AUTOENCODER = {  # what diffusers takes an absent option to be
+DEFAULTS = {  # what diffusers takes an absent option to be
     "in_channels": 3,
     "out_channels": 3,
     "down_block_types": ["DownEncoderBlock2D"],
@@ -23,7 +25,7 @@ AUTOENCODER = {  # what diffusers takes an absent option to be
     "use_post_quant_conv": True,
     "mid_block_add_attention": True,
 }
-AUTOENCODER_FACTS = {  # what says how to use the network, not which one it is
+FACTS = {  # what says how to use the network, not which one it is
     "sample_size": 32,
     "scaling_factor": 0.18215,
     "shift_factor": None,
@@ -33,22 +35,9 @@ AUTOENCODER_FACTS = {  # what says how to use the network, not which one it is
 }
 
 
-def options(given: Mapping[str, Any], defaults: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of a diffusers configuration, the absent ones from ``defaults``. Unknown ones are refused by name."""
-    own = {name: value for name, value in given.items() if not name.startswith("_")}
-    for name in own:
-        choose("config option", name, {**defaults, **facts})
-    return {**defaults, **{name: value for name, value in own.items() if name in defaults}}
-
-
-def same(values: Mapping[str, Any], name: str, other: object, why: str) -> None:
-    """Refuse an option that is not what our networks do."""
-    expect(values[name] == other, name, repr(values[name]), f"{other!r} ({why})")
-
-
 def read_autoencoder(config: Mapping[str, Any]) -> AutoencoderConfig:
     """diffusers' AutoencoderKL as an ``AutoencoderConfig``. Raises ``ValueError`` naming an option that we do not have."""
-    values = options(config, AUTOENCODER, AUTOENCODER_FACTS)
+    values = options(config, DEFAULTS, FACTS)
     same(values, "act_fn", "silu", "the only one that the published autoencoders use")
     same(values, "mid_block_add_attention", True, "all published autoencoders attend in the middle")
     same(values, "out_channels", values["in_channels"], "as many as in_channels")
@@ -73,6 +62,7 @@ def write_autoencoder(config: AutoencoderConfig) -> dict[str, Any]:
     """An ``AutoencoderConfig`` as diffusers' configuration."""
     down, up = ({attends: kind for kind, attends in table.items()} for table in (DOWN, UP))
     return {
+        "_class_name": "AutoencoderKL",
         "in_channels": config.in_channels,
         "out_channels": config.in_channels,
         "down_block_types": [down[attends] for attends in config.attends],
@@ -88,6 +78,44 @@ def write_autoencoder(config: AutoencoderConfig) -> dict[str, Any]:
     }
 
 
-READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {"AutoencoderKL": read_autoencoder}  # by diffusers' class
-WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {"AutoencoderKL": write_autoencoder}  # by ours, of the same name
-FACTS: dict[str, dict[str, Any]] = {"AutoencoderKL": AUTOENCODER_FACTS}
+def autoencoder_rows(config: AutoencoderConfig) -> Iterator[Row]:
+    """The modules of an ``AutoencoderKL``. CompVis counts the decoder's levels from the image, we from the latent."""
+    yield "quant", "quant_conv", "quant_conv"
+    yield "post_quant", "post_quant_conv", "post_quant_conv"
+    deepest = len(config.channels) - 1
+    for side, attends, way, sampler, extra in (
+        ("encoder", config.attends, "down", "downsample", 0),
+        ("decoder", config.attends[::-1], "up", "upsample", 1),
+    ):
+        yield f"{side}.conv_in", f"{side}.conv_in", f"{side}.conv_in"
+        for i, attention in enumerate(attends):
+            ours, theirs = f"{side}.levels.{i}", f"{side}.{way}_blocks.{i}"
+            compvis = f"{side}.{way}.{i if side == 'encoder' else deepest - i}"
+            at = 0  # our levels are flat lists: block, attention, block, attention, sampler
+            for j in range(config.blocks + extra):
+                yield f"{ours}.{at}", f"{theirs}.resnets.{j}", f"{compvis}.block.{j}"
+                if attention:
+                    yield f"{ours}.{at + 1}", f"{theirs}.attentions.{j}", f"{compvis}.attn.{j}"
+                at += 1 + attention
+            if i < deepest:
+                yield f"{ours}.{at}", f"{theirs}.{sampler}rs.0", f"{compvis}.{sampler}"
+        yield f"{side}.middle.block1", f"{side}.mid_block.resnets.0", f"{side}.mid.block_1"
+        yield f"{side}.middle.attention", f"{side}.mid_block.attentions.0", f"{side}.mid.attn_1"
+        yield f"{side}.middle.block2", f"{side}.mid_block.resnets.1", f"{side}.mid.block_2"
+        yield f"{side}.norm", f"{side}.conv_norm_out", f"{side}.norm_out"
+        yield f"{side}.conv_out", f"{side}.conv_out", f"{side}.conv_out"
+
+
+AUTOENCODER = Family(
+    rows=autoencoder_rows,
+    leaves={
+        "diffusers": {
+            "ResBlock": {"skip": "conv_shortcut"},
+            "SelfAttention": {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out.0"},
+        },
+        "compvis": {"ResBlock": {"skip": "nin_shortcut"}, "SelfAttention": {"out": "proj_out"}},
+    },
+    write=write_autoencoder,
+    facts=FACTS,
+    prefix="first_stage_model.",
+)
