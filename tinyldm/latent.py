@@ -18,8 +18,8 @@ from .dynamics import Dynamics
 from .errors import choose, expect, in_range, whole_number
 from .files import atomic_folder, read_json
 from .grids import grid
-from .nn import AutoencoderConfig, UNet, UNetConfig
-from .nn.weights import load_state, open_state
+from .nn import AutoencoderConfig
+from .nn.weights import build, load_state, open_state
 from .packing import pack, unpack
 from .path import PATHS, Path
 from .runtime import normal
@@ -55,12 +55,14 @@ class LatentDiffusion:
         steps: int = 25,
         solver: str | Step | Solver = "dpmpp_2m",
         guidance: float = 1.0,
+        unconditional: Condition | None = None,
         generator: torch.Generator | None = None,
         kind: str = "lam",
     ) -> Tensor:
         """n latents, (n, c, h, w): noise at t_max, carried by ``solver`` over a grid of ``steps`` intervals, then denoised.
 
-        cond: what to show; None for anything. guidance: see ``guided``. solver: a step's name, a step, or a ``Solver``.
+        cond: what to show; None for anything. guidance: see ``guided``; unconditional: what it leads away from, by default
+        the empty condition. solver: a step's name, a step, or a ``Solver``.
         Raises ``ValueError`` for n or steps below 1, labels out of range or not n of them, unknown names.
         """
         n = whole_number("n", n, 1)
@@ -77,7 +79,8 @@ class LatentDiffusion:
         path = self.denoiser.path
         ts = grid(path, steps, kind)
         noise = normal((n, *self.latent), generator, weight) * path.sigma(ts[0])
-        predict = guided(self.denoiser.given(on), self.denoiser.given(Condition()), guidance)
+        off = (unconditional or Condition()).to(weight.device)
+        predict = guided(self.denoiser.given(on), self.denoiser.given(off), guidance)
         return sample(Dynamics(path, predict), noise, ts, step)
 
     def _check_label(self, label: Tensor | None, n: int) -> None:
@@ -94,11 +97,11 @@ class LatentDiffusion:
 
     def save(self, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
         """Write ``config.json`` and ``model.safetensors``, both or neither; ``dtype`` stores the weights in another type."""
-        path, network = self.denoiser.path, cast(UNet, self.denoiser.net)
+        path, network = self.denoiser.path, cast(Any, self.denoiser.net)
         config = {
             "format": 1,
             "autoencoder": self.space.autoencoder.config.as_dict(),
-            "denoiser": network.config.as_dict(),
+            "denoiser": {"_class_name": type(network).__name__, **network.config.as_dict()},
             "path": {"name": type(path).__name__, **_fields(path)},
             "row": self.denoiser.row,
             **self.space.numbers(),
@@ -137,7 +140,7 @@ class LatentDiffusion:
                 config["shift"],
                 config.get("pack", 1),
             ),
-            Denoiser(UNetConfig.from_dict(config["denoiser"]).build(), path, config["row"]),
+            Denoiser(build({"_class_name": "UNet", **config["denoiser"]}), path, config["row"]),
             tuple(config["latent"]),
         )
         state = open_state(folder / "model.safetensors")

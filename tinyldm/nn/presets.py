@@ -58,9 +58,7 @@ SDXL = partial(
 )
 UNETS: dict[str, Callable[[], UNetConfig]] = {
     "sd15-unet": SD15,
-    "sd15-inpainting-unet": partial(
-        UNetConfig, **SD15, in_channels=9, out_channels=4
-    ),  # with the mask and what is left
+    "sd15-inpainting-unet": partial(SD15, in_channels=9, out_channels=4),  # with a mask and the picture under it
     "sd21-unet": partial(SD15, heads=(5, 10, 20, 20), context=1024),  # OpenCLIP; heads 64 wide
     "sdxl-unet": SDXL,
     "sdxl-refiner-unet": partial(
