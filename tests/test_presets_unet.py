@@ -26,14 +26,14 @@ COUNTS = {
     "sdxl-controlnet": 1_251_014_160,
 }
 LDM = {  # Rombach et al. (2022), from the configuration files of its code
-    "ldm-txt2img": replace(PRESETS["sd15-unet"](), context=1280),
+    "ldm-txt2img": replace(PRESETS["sd15-unet"](), tokens=1280),
     "ldm-cin256": replace(
         PRESETS["sd15-unet"](),
         in_channels=3,
         channels=(192, 384, 576, 960),
         attention=(0, 1, 1, 1),
         heads=1,
-        context=512,
+        tokens=512,
     ),
 }
 FILES = {  # preset, layout -> the list of names
@@ -116,7 +116,7 @@ def test_the_two_tables_agree_with_the_published_conversion(file):
 def test_compvis_names_of_a_controlnet_are_those_that_diffusers_converts():
     utils = pytest.importorskip("diffusers.loaders.single_file_utils")
     diffusers = pytest.importorskip("diffusers")
-    config = ControlNetConfig(4, (8, 8, 16), (1, 1, 0), blocks=2, heads=2, groups=4, classes=0, context=6)
+    config = ControlNetConfig(4, (8, 8, 16), (1, 1, 0), blocks=2, heads=2, groups=4, classes=0, tokens=6)
     module = config.build()
     table = names(module, "compvis")
     file = {f"control_model.{table[name]}": t for name, t in module.state_dict().items()}
@@ -125,7 +125,7 @@ def test_compvis_names_of_a_controlnet_are_those_that_diffusers_converts():
         down_block_types=["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
         norm_num_groups=config.groups,
         attention_head_dim=config.heads,
-        cross_attention_dim=config.context,
+        cross_attention_dim=config.tokens,
         use_linear_projection=True,
     )
     converted = utils.convert_controlnet_checkpoint(dict(file), dict(theirs.config))

@@ -11,7 +11,7 @@ from tinyldm import Condition
 from tinyldm.nn import ControlNet, ControlNetConfig, UNet, UNetConfig, weights
 from tinyldm.nn.attention import GEGLU, Attention, TransformerBlock
 
-CONFIG = UNetConfig(2, (8, 8), (0, 1), heads=2, groups=4, classes=3, context=6, vector=5, out_channels=3)
+CONFIG = UNetConfig(2, (8, 8), (0, 1), heads=2, groups=4, classes=3, tokens=6, vector=5, out_channels=3)
 
 
 @pytest.fixture
@@ -112,12 +112,12 @@ def test_a_condition_that_does_not_suit_is_named(change, said, unet, rng):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"attention": (0, 2), "context": 0}, "attention, middle: expected no more than one block"),
+        ({"attention": (0, 2), "tokens": 0}, "attention, middle: expected no more than one block"),
         ({"heads": (2,)}, "heads: expected one number, or one for each of the 2 levels"),
         ({"heads": (1, 3)}, "heads: expected a divisor of the 8 channels of level 1"),
         ({"cross_only": (True,)}, "cross_only"),
-        ({"context": 0, "cross_only": (True, False)}, "cross_only"),
-        ({"context": -1}, "context: expected a whole number >= 0"),
+        ({"tokens": 0, "cross_only": (True, False)}, "cross_only"),
+        ({"tokens": -1}, "tokens: expected a whole number >= 0"),
         ({"out_channels": 0}, "out_channels: expected a whole number >= 1"),
         ({"attention": (0, 1, 1)}, "attention: expected one entry for each of the 2 levels"),
     ],
@@ -174,7 +174,7 @@ def test_a_hint_of_another_size_is_refused(shape, unet):
 DIFFUSERS = {  # configurations that diffusers has words for, by the class that has them
     "UNet2DConditionModel": CONFIG,
     "UNet2DModel": UNetConfig(2, (8, 16), (1, 1), heads=(2, 4), groups=4, classes=0, scale_shift=True),
-    "ControlNetModel": ControlNetConfig(2, (8, 8), (0, 1), heads=2, groups=4, classes=3, context=6, vector=126),
+    "ControlNetModel": ControlNetConfig(2, (8, 8), (0, 1), heads=2, groups=4, classes=3, tokens=6, vector=126),
 }
 
 
@@ -198,7 +198,7 @@ def test_diffusers_reads_what_we_save_and_we_what_it_saves(kind, tmp_path, rng):
     "config",
     [
         replace(CONFIG, middle=0),  # diffusers' conditional model has a transformer in the middle, or none of ours
-        replace(CONFIG, context=0),  # its unconditional one has no vector
+        replace(CONFIG, tokens=0),  # its unconditional one has no vector
         UNetConfig(2, (8, 16), (1, 1), heads=2, groups=4),  # and one width for all heads
     ],
 )

@@ -31,10 +31,10 @@ class Stage(nn.Module):
 def _attention(level: int, config: UNetSizes, depth: int) -> nn.Module:
     """The attention of a level: a transformer where there are tokens to look at, plain otherwise."""
     width, heads = config.channels[level], config.heads_at(level)
-    if config.context == 0:
+    if config.tokens == 0:
         return SelfAttention(width, config.groups if config.middle_norm or level != DEEPEST else 0, heads, config.eps)
     cross_only = bool(config.cross_only) and level != DEEPEST and config.cross_only[level]
-    return SpatialTransformer(width, config.context, heads, config.groups, depth, cross_only)
+    return SpatialTransformer(width, config.tokens, heads, config.groups, depth, cross_only)
 
 
 class Descent(nn.Module):
@@ -65,9 +65,9 @@ class Descent(nn.Module):
 
     def check(self, x: Tensor, cond: Condition, others: tuple[str, ...] = ()) -> Tensor:
         """Look at everything that comes in, and concatenate x and ``cond.image``; others: further slots with a use."""
-        slots = {"tokens": self.config.context, "vector": self.config.vector}
+        slots = {"tokens": self.config.tokens, "vector": self.config.vector}
         needed = [slot for slot, width in slots.items() if width]
-        welcome = ["label"] * bool(self.config.classes) + ["tokens_mask"] * bool(self.config.context)
+        welcome = ["label"] * bool(self.config.classes) + ["tokens_mask"] * bool(self.config.tokens)
         cond.suits(len(x), needed, [*welcome, *others, "image"])
         for slot in needed:
             width = getattr(cond, slot).shape[-1]
@@ -93,7 +93,7 @@ class Descent(nn.Module):
 
     def context(self, cond: Condition) -> Context:
         """What the attention blocks get besides the pixels."""
-        return (cond.tokens, cond.tokens_mask) if self.config.context else ()
+        return (cond.tokens, cond.tokens_mask) if self.config.tokens else ()
 
     def descend(self, h: Tensor, emb: Tensor, context: Context) -> list[Tensor]:
         """From what ``conv_in`` gives to all that is handed over: every feature map of the way down, then the middle's."""

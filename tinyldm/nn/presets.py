@@ -41,7 +41,7 @@ SD15 = partial(
     heads=8,
     groups=32,
     classes=0,
-    context=768,
+    tokens=768,
 )
 # Podell et al., SDXL (2023), table 1: three levels, the first without attention, ten transformer blocks in the deepest
 SDXL = partial(
@@ -53,13 +53,13 @@ SDXL = partial(
     heads=(5, 10, 20),
     groups=32,
     classes=0,
-    context=2048,
+    tokens=2048,
     vector=2816,
 )
 UNETS: dict[str, Callable[[], UNetConfig]] = {
     "sd15-unet": SD15,
     "sd15-inpainting-unet": partial(SD15, in_channels=9, out_channels=4),  # with a mask and the picture under it
-    "sd21-unet": partial(SD15, heads=(5, 10, 20, 20), context=1024),  # OpenCLIP; heads 64 wide
+    "sd21-unet": partial(SD15, heads=(5, 10, 20, 20), tokens=1024),  # OpenCLIP; heads 64 wide
     "sdxl-unet": SDXL,
     "sdxl-refiner-unet": partial(
         UNetConfig,
@@ -70,7 +70,7 @@ UNETS: dict[str, Callable[[], UNetConfig]] = {
         heads=(6, 12, 24, 24),
         groups=32,
         classes=0,
-        context=1280,
+        tokens=1280,
         vector=2560,
     ),
 }

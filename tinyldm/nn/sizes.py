@@ -12,7 +12,7 @@ class UNetSizes(Config):
 
     in_channels: of x and, if there is one, of ``cond.image`` together.
     attention: for every level, how many attention blocks follow each residual block (False and True are 0 and 1);
-    middle: how many stand in the middle. context: the width of ``cond.tokens``; with 0 an attention block is plain
+    middle: how many stand in the middle. tokens: the width of ``cond.tokens``; with 0 an attention block is plain
     self-attention (one a place), otherwise a transformer block with cross-attention. cross_only: for every level, whether
     the first attention of a transformer block looks at the tokens as well; () for nowhere.
     heads: one number, or one a level. classes: 0 for a network without labels. vector: the width of ``cond.vector``, 0 for
@@ -30,7 +30,7 @@ class UNetSizes(Config):
     groups: int = 8
     classes: int = 10
     middle: int = 1
-    context: int = 0
+    tokens: int = 0
     cross_only: tuple[bool, ...] = ()
     vector: int = 0
     scale_shift: bool = False
@@ -44,19 +44,19 @@ class UNetSizes(Config):
         check_channels(self.channels, self.blocks, self.groups)
         levels = len(self.channels)
         whole_number("in_channels", self.in_channels, 1)
-        for name in ("classes", "context", "vector", "middle"):
+        for name in ("classes", "tokens", "vector", "middle"):
             whole_number(name, getattr(self, name), 0)
         even = self.channels[0] % 2 == 0
         expect(even, "channels", self.channels, "an even first width (half sines, half cosines)")
         fits = len(self.attention) == levels
         expect(fits, "attention", self.attention, f"one entry for each of the {levels} levels")
-        deep = 1 if self.context == 0 else 1_000
+        deep = 1 if self.tokens == 0 else 1_000
         for depth in (*self.attention, self.middle):
             given = (self.attention, self.middle)
-            expect(0 <= depth <= deep, "attention, middle", given, "no more than one block a place when context=0")
+            expect(0 <= depth <= deep, "attention, middle", given, "no more than one block a place when tokens=0")
         fits = len(self.cross_only) in (0, levels)
         expect(fits, "cross_only", self.cross_only, f"() or one entry for each of the {levels} levels")
-        expect(self.context > 0 or not any(self.cross_only), "cross_only", self.cross_only, "() when context=0")
+        expect(self.tokens > 0 or not any(self.cross_only), "cross_only", self.cross_only, "() when tokens=0")
         fits = isinstance(self.heads, int) or len(self.heads) == levels
         expect(fits, "heads", self.heads, f"one number, or one for each of the {levels} levels")
         deepest = levels - 1

@@ -21,10 +21,10 @@ class UNetConfig(UNetSizes):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole_number("out_channels", self.outputs, 1)
+        whole_number("out_channels", self.out, 1)
 
     @property
-    def outputs(self) -> int:
+    def out(self) -> int:
         """How many channels come out."""
         return self.in_channels if self.out_channels is None else self.out_channels
 
@@ -53,7 +53,7 @@ class UNet(Descent):
             if level > 0:
                 self.up.append(Upsample(width))
         self.norm = nn.GroupNorm(config.groups, width, config.eps)
-        self.conv_out = nn.Conv2d(width, config.outputs, 3, padding=1)
+        self.conv_out = nn.Conv2d(width, config.out, 3, padding=1)
 
     def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
         """x: (B, in_channels, H, W), less the channels of ``cond.image``. t: the clock the network was trained on, () or (B,).

@@ -66,7 +66,7 @@ def descent_rows(config: UNetSizes) -> Iterator[Row]:
 def attention_rows(config: UNetSizes, depth: int, place: Row) -> Iterator[Row]:
     """A plain attention, or a transformer with its blocks. CompVis' plain one has q, k and v in one tensor: not ours."""
     ours, diffusers, compvis = place
-    if depth and config.context:
+    if depth and config.tokens:
         for part in ("norm", "proj_in", "proj_out"):
             yield f"{ours}.{part}", f"{diffusers}.{part}", f"{compvis}.{part}"
         for k in range(depth):

@@ -142,7 +142,7 @@ def conditional_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
         "attention": tuple(depth * attends for depth, attends in zip(depths, sizes["attention"], strict=True)),
         "middle": depths[-1],
         "heads": heads if isinstance(heads, int) else levels(values, "attention_head_dim", count),
-        "context": contexts.pop(),
+        "tokens": contexts.pop(),
         "cross_only": cross_only if any(cross_only) else (),
         "vector": vector,
     }
@@ -187,7 +187,7 @@ def read_unconditional(config: Mapping[str, Any]) -> UNetConfig:
 def write_sizes(config: UNetSizes) -> dict[str, Any] | None:
     """What diffusers' conditional models have in common, or None where it has no words for a configuration."""
     deepest = config.attention[-1]
-    if config.context == 0 or config.middle == 0 or deepest not in (0, config.middle):
+    if config.tokens == 0 or config.middle == 0 or deepest not in (0, config.middle):
         return None
     cross = {bool(attends): kind for kind, attends in CROSS.items()}
     return {
@@ -195,7 +195,7 @@ def write_sizes(config: UNetSizes) -> dict[str, Any] | None:
         "down_block_types": [cross[depth > 0] for depth in config.attention],
         "transformer_layers_per_block": [*(depth or 1 for depth in config.attention[:-1]), config.middle],
         "attention_head_dim": list(config.heads) if isinstance(config.heads, tuple) else config.heads,
-        "cross_attention_dim": config.context,
+        "cross_attention_dim": config.tokens,
         "only_cross_attention": list(config.cross_only) or False,
         "use_linear_projection": True,
         "addition_embed_type": "text_time" if config.vector else None,
@@ -208,12 +208,12 @@ def write_unet(config: UNetConfig) -> dict[str, Any] | None:
     """A ``UNetConfig`` as a configuration of diffusers' UNet2DConditionModel or UNet2DModel; None if it has no words for it."""
     sizes = write_sizes(config)
     kind = "UNet2DConditionModel"
-    if config.context == 0:
+    if config.tokens == 0:
         kind, sizes = "UNet2DModel", _written_plain(config)
     if sizes is None:
         return None
     up = [name.replace("Down", "Up") for name in reversed(sizes["down_block_types"])]
-    return {"_class_name": kind, **sizes, "up_block_types": up, "out_channels": config.outputs}
+    return {"_class_name": kind, **sizes, "up_block_types": up, "out_channels": config.out}
 
 
 def _written(config: UNetSizes) -> dict[str, Any]:
