@@ -23,10 +23,13 @@ FLOORS = {
     **dict.fromkeys(["viz", "exercises", "__main__", "cli"], TOP),
 }
 NETWORKS = {  # storeys inside nn
-    **dict.fromkeys(["config", "layers", "attention"], 0),
-    "sizes": 0.3,
+    **dict.fromkeys(["config", "layers", "attention", "positions"], 0),
+    **dict.fromkeys(["sizes", "clock"], 0.3),
+    "joint": 0.5,
     "descent": 0.6,
-    **dict.fromkeys(["autoencoder", "points", "pointcoder", "unet", "quantizer", "discriminator", "features"], 1),
+    **dict.fromkeys(
+        ["autoencoder", "points", "pointcoder", "unet", "mmdit", "quantizer", "discriminator", "features"], 1
+    ),
     "controlnet": 1.5,
     **dict.fromkeys(["foreign", "tiling"], 2),
     **dict.fromkeys(["names", "presets"], 3),

@@ -83,7 +83,7 @@ def test_presets_and_scales_are_the_configuration_files(name):
 
 def test_every_preset_has_a_scale_and_builds():
     assert SCALES.keys() == AUTOENCODERS.keys()
-    factors = {name: PRESETS[name]().factor for name in PRESETS}
+    factors = {name: config().factor for name, config in AUTOENCODERS.items()}
     assert [factors[f"ldm-f{f}"] for f in (4, 8, 16, 32)] == [4, 8, 16, 32]
     assert factors["tiny"] == 4
-    assert all(on_meta(PRESETS[name]()) for name in PRESETS)
+    assert all(on_meta(PRESETS[name]()) for name in AUTOENCODERS)

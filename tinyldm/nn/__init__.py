@@ -5,6 +5,7 @@ from .autoencoder import AutoencoderConfig, AutoencoderKL
 from .controlnet import ControlNet, ControlNetConfig
 from .discriminator import DiscriminatorConfig, PatchDiscriminator
 from .features import FeatureNet, FeatureNetConfig, VGG16Features
+from .mmdit import MMDiT, MMDiTConfig
 from .pointcoder import PointCoder, PointCoderConfig
 from .points import PointNet, PointNetConfig
 from .quantizer import QuantizerConfig, VectorQuantizer
@@ -19,6 +20,8 @@ __all__ = [
     "DiscriminatorConfig",
     "FeatureNet",
     "FeatureNetConfig",
+    "MMDiT",
+    "MMDiTConfig",
     "PatchDiscriminator",
     "PointCoder",
     "PointCoderConfig",

@@ -4,14 +4,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+def split(x: Tensor, heads: int) -> Tensor:
+    """Channels as heads, (B, N, C) -> (B, N, heads, C/heads)."""
+    return x.unflatten(2, (heads, -1))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Each query's average of the values, weighted by how well their keys answer it. Implements :eq:`attention`.
 
-    q: (B, N, C); k, v: (B, M, C) -> (B, N, C), in ``heads`` groups of C/heads channels, each by itself.
+    q: (B, N, heads, D); k, v: (B, M, heads, D) -> (B, N, heads * D); every head by itself.
     mask: (B, M), false where a key must not be looked at.
     Source: Vaswani et al., Attention Is All You Need (2017), sections 3.2.1 and 3.2.2.
     """
-    q, k, v = (t.unflatten(2, (heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, heads, N or M, C/heads)
+    q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # (B, heads, N or M, D)
     seen = None if mask is None else mask[:, None, None]
     return F.scaled_dot_product_attention(q, k, v, seen).transpose(1, 2).flatten(2)
 
@@ -34,7 +39,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, H*W, C)
-        h = self.out(attend(self.q(tokens), self.k(tokens), self.v(tokens), self.heads))
+        h = self.out(attend(*(split(layer(tokens), self.heads) for layer in (self.q, self.k, self.v))))
         # h first: a sum takes its first term's order in memory, and with the channels last, as h has them, what follows
         # is faster on a CPU (a training step of an autoencoder takes a tenth less)
         return h.transpose(1, 2).reshape(x.shape) + x
@@ -55,7 +60,8 @@ class Attention(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.out(attend(self.q(x), self.k(context), self.v(context), self.heads, mask))
+        q, k, v = (split(t, self.heads) for t in (self.q(x), self.k(context), self.v(context)))
+        return self.out(attend(q, k, v, mask))
 
 
 class GEGLU(nn.Module):

@@ -6,6 +6,7 @@ from typing import Any
 
 from .autoencoder import AutoencoderConfig
 from .controlnet import ControlNetConfig
+from .mmdit import MMDiTConfig
 from .unet import UNetConfig
 
 LDM = partial(AutoencoderConfig, in_channels=3, blocks=2, groups=32)
@@ -78,7 +79,29 @@ CONTROLNETS: dict[str, Callable[[], ControlNetConfig]] = {  # Zhang et al. (2023
     "sd15-controlnet": partial(ControlNetConfig, **SD15.keywords),
     "sdxl-controlnet": partial(ControlNetConfig, **SDXL.keywords),
 }
-PRESETS: dict[str, Callable[[], Any]] = {**AUTOENCODERS, **UNETS, **CONTROLNETS}
+TRANSFORMERS: dict[str, Callable[[], MMDiTConfig]] = {
+    # Stable Diffusion 3 medium: Esser et al. (2024), section 5.3 and its published configuration
+    "sd3-mmdit": partial(
+        MMDiTConfig, 16, width=1536, heads=24, blocks=24, tokens=4096, vector=2048, side=64, table=192
+    ),
+    "flux-mmdit": partial(  # FLUX.1 dev; schnell is without guidance
+        MMDiTConfig,
+        16,
+        width=3072,
+        heads=24,
+        blocks=19,
+        singles=38,
+        qk_norm=True,
+        tokens=4096,
+        vector=768,
+        guidance=True,
+        side=0,
+        rope=(16, 56, 56),
+        time_factor=1000,
+        channels_first=True,
+    ),
+}
+PRESETS: dict[str, Callable[[], Any]] = {**AUTOENCODERS, **UNETS, **CONTROLNETS, **TRANSFORMERS}
 
 # z = (z_raw - shift) * scale, from the published configurations; (1, 0) where none is published: measure it.
 SCALES: dict[str, tuple[float, float]] = {

@@ -21,6 +21,7 @@ from .controlnet import ControlNetConfig
 from .discriminator import DiscriminatorConfig
 from .features import FeatureNetConfig
 from .foreign import FAMILIES, READERS
+from .mmdit import MMDiTConfig
 from .names import OWN, canonical, names, spoken
 from .pointcoder import PointCoderConfig
 from .points import PointNetConfig
@@ -30,6 +31,7 @@ from .unet import UNetConfig
 CLASSES: dict[str, type[Config]] = {  # our own networks by class, saved with our own names
     "ControlNet": ControlNetConfig,
     "FeatureNet": FeatureNetConfig,
+    "MMDiT": MMDiTConfig,
     "PatchDiscriminator": DiscriminatorConfig,
     "PointCoder": PointCoderConfig,
     "PointNet": PointNetConfig,
