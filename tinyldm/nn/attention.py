@@ -123,4 +123,4 @@ class SpatialTransformer(nn.Module):
         h = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))  # (B, H*W, C)
         for block in self.blocks:
             h = block(h, context, mask)
-        return self.proj_out(h).transpose(1, 2).reshape(x.shape) + x  # h first, see SelfAttention
+        return x + self.proj_out(h).transpose(1, 2).reshape(x.shape)

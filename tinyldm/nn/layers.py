@@ -48,11 +48,11 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, both_sides: bool) -> None:
         super().__init__()
-        self.pad = (1, 1, 1, 1) if both_sides else (0, 1, 0, 1)
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+        self.both_sides = both_sides
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1 if both_sides else 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, self.pad))
+        return self.conv(x if self.both_sides else F.pad(x, (0, 1, 0, 1)))
 
 
 class Upsample(nn.Module):
