@@ -49,8 +49,8 @@ def test_import_loads_nothing_heavy(name, added):
 
 
 def test_import_loads_few_modules(added):
-    """Standard-library modules count too: torch loads about a thousand modules, the library may add a few dozen."""
-    assert len(added) < 60
+    """Standard-library modules count too: torch loads about a thousand modules, the library itself is some seventy small files."""
+    assert len(added) < 90
 
 
 def test_upper_floors_are_loaded_when_asked_for():

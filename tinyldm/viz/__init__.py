@@ -1,11 +1,14 @@
 """Top floor. Pictures and sliders; only notebooks and the book import these."""
 
+from .architecture import Part, architecture, parts
 from .plots import COLORS, board, color, contact_sheet, curves, figure, gray, noising, pipeline
 from .points import cloud, convergence, density, trajectories
 from .widgets import flipbook, live
 
 __all__ = [
     "COLORS",
+    "Part",
+    "architecture",
     "board",
     "cloud",
     "color",
@@ -18,6 +21,7 @@ __all__ = [
     "gray",
     "live",
     "noising",
+    "parts",
     "pipeline",
     "trajectories",
 ]
