@@ -49,7 +49,7 @@ def test_import_loads_nothing_heavy(name, added):
 
 
 def test_import_loads_few_modules(added):
-    """Standard-library modules count too: torch loads about a thousand modules, the library itself is some seventy small files."""
+    """Standard-library modules count too: torch loads a thousand modules, the library is some seventy small files."""
     assert len(added) < 90
 
 
