@@ -57,6 +57,17 @@ def _layer(x: Tensor) -> Tensor:
     return torch.sin(1.2 * x) + 0.3 * x.mean(1, keepdim=True) + 0.2
 
 
+def _normed(x: Tensor, axis: str, eps: float) -> Tensor:
+    """The tokens after a norm of the named kind."""
+    if axis == "no":
+        return x
+    if axis == "rms":
+        return F.rms_norm(x, x.shape[2:], eps=eps)
+    over = {"tokens": (1,), "both": (1, 2)}.get(axis, (2,))
+    variance = x.var(over, correction=0, keepdim=True) + eps
+    return (x - x.mean(over, keepdim=True)) / (variance if axis == "variance" else variance.sqrt())
+
+
 def _half(
     x: Tensor,
     shift: Tensor,
@@ -66,9 +77,12 @@ def _half(
     *,
     axis: str = "numbers",
     swap: str = "",
+    eps: float = 1e-6,
     one: int = 1,
+    scaling: int = 1,
     sign: int = 1,
     gating: str = "layer",
+    called: bool = True,
     sum_with: str = "x",
 ) -> Tensor:
     """Half a block with every mistake as a dial."""
@@ -77,16 +91,12 @@ def _half(
         first, second = swap.split()
         given |= {first: given[second], second: given[first]}
     shift, scale, gate = (t[:, None] for t in given.values())
-    over = {"numbers": (2,), "tokens": (1,), "both": (1, 2)}.get(axis)
-    normed = (
-        x
-        if over is None
-        else (x - x.mean(over, keepdim=True)) / (x.var(over, correction=0, keepdim=True) + 1e-6).sqrt()
-    )
-    normed = F.rms_norm(x, x.shape[2:], eps=1e-6) if axis == "rms" else normed
-    made = layer(normed * (one + scale) + sign * shift)
-    added = {"layer": gate * made, "none": made, "one": (1 + gate) * made}.get(gating)
-    rest = {"x": x, "normed": normed, "none": torch.zeros_like(x)}[sum_with]
+    normed = _normed(x, axis, eps)
+    shown = normed * (one + scaling * scale) + sign * shift
+    asked = gate * shown if gating == "inside" else shown
+    made = layer(asked) if called else asked
+    added = {"all": None, "layer": gate * made, "one": (1 + gate) * made, "turned": (1 - gate) * made}.get(gating, made)
+    rest = {"x": x, "normed": normed, "shown": shown, "none": torch.zeros_like(x)}[sum_with]
     return gate * (rest + made) if added is None else rest + added
 
 
@@ -94,15 +104,21 @@ def grade_half(answer: Any) -> None:
     """11-2: x + gate layer((1 + scale) norm(x) + shift)."""
     g = seeded(112)
     cases = []
-    for b, n, c in ((3, 5, 8), (2, 7, 6)):
+    # in the last case the numbers are so small that the norm's small number can be seen
+    for b, n, c, mean, size in ((3, 5, 8, 0.7, 1.8), (2, 7, 6, 0.7, 1.8), (2, 4, 8, 0.004, 0.01)):
         parts = dict(zip(("shift", "scale", "gate"), torch.randn(3, b, c, generator=g), strict=True))
-        cases.append({"x": 0.7 + 1.8 * torch.randn(b, n, c, generator=g), **parts, "layer": _layer})
+        cases.append({"x": mean + size * torch.randn(b, n, c, generator=g), **parts, "layer": _layer})
     dials: Dials = {
         "axis": [
             ("tokens", "the norm runs over the tokens; every token is normalised by itself, over its own numbers."),
             ("both", "the norm runs over the tokens as well; every token is normalised by itself."),
             ("rms", "the mean is not taken out: this is the norm by the root mean square."),
             ("no", "the layer is shown tokens that are not normalised."),
+            ("variance", "the norm divides by the root of the variance, not by the variance."),
+        ],
+        "eps": [
+            (1e-5, "the norm's small number is PyTorch's default, 1e-5; here it is 1e-6."),
+            (0.0, "the norm's small number, 1e-6, is missing."),
         ],
         "swap": [
             ("shift scale", "shift and scale have changed places."),
@@ -110,14 +126,19 @@ def grade_half(answer: Any) -> None:
             ("shift gate", "shift and gate have changed places."),
         ],
         "one": [(0, "with a scale of zero nothing must be lost: the tokens are to be multiplied by one more than the scale.")],
+        "scaling": [(-1, "the sign of the scale is flipped.")],
         "sign": [(-1, "the sign of the shift is flipped.")],
         "gating": [
             ("none", "the gate is missing."),
             ("one", "a gate of zero must let nothing of the layer through; yours lets all of it through."),
             ("all", "the gate acts on the tokens as well; only what the layer adds goes through it."),
+            ("inside", "the gate acts on what the layer gives, not on what it is shown."),
+            ("turned", "the gate is turned round: zero must close it."),
         ],
+        "called": [(False, "`layer` is never called.")],
         "sum_with": [
             ("normed", "the layer's result is added to the normalised tokens; it is added to the tokens as they came in."),
+            ("shown", "the layer's result is added to the modulated tokens; it is added to the tokens as they came in."),
             ("none", "the tokens themselves are missing: the layer adds to them."),
         ],
     }  # fmt: skip
@@ -200,7 +221,9 @@ def _turn(
     cos, sin = angles.cos()[:, None], angles.sin()[:, None]
     a, b = x.unflatten(3, (-1, 2)).unbind(4) if pairs == "neighbours" else x.chunk(2, 3)
     a, b = a * cos + first * b * sin, b * cos + second * a * sin
-    return torch.stack([a, b], 4).flatten(3) if back == "neighbours" else torch.cat([a, b], 3)
+    if back == "halves":
+        return torch.cat([a, b], 3)
+    return torch.stack([b, a] if back == "exchanged" else [a, b], 4).flatten(3)
 
 
 def grade_turn(answer: Any) -> None:
@@ -212,6 +235,7 @@ def grade_turn(answer: Any) -> None:
     ]
     halves = "the pairs are the first half and the second; here neighbours are turned together."
     sign = "this is no rotation: lengths are not kept. Look at the signs."
+    backwards = "the tokens are turned backwards: the minus sign belongs to the first number of a pair."
     last = "one fault is left: "
 
     def dials(**chosen: Any) -> Any:
@@ -229,8 +253,9 @@ def grade_turn(answer: Any) -> None:
             (dials(pairs="halves", back="halves", second=-1), f"the pairs are consistent now, but {halves} And {sign}"),
             (dials(back="halves"), "the pairs are read rightly, but written back as two halves; they must return to their places."),
             (dials(back="halves", second=-1), f"the pairs are read rightly, but written back as two halves. And {sign}"),
-            (dials(first=1, second=-1), "the tokens are turned the other way round: the picture's angles count from the first number of a pair to the second."),
-            (dials(first=1, second=-1, pairs="halves"), f"the tokens are turned the other way round. And {halves}"),
+            (dials(first=1, second=-1), backwards),
+            (dials(first=1, second=-1, pairs="halves"), f"{backwards} And {halves}"),
+            (dials(back="exchanged"), "the two numbers of each pair have changed places in the result."),
             (dials(first=1, second=1), sign),
             *TURNS,
         ],
