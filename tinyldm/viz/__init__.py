@@ -1,6 +1,7 @@
 """Top floor. Pictures and sliders; only notebooks and the book import these."""
 
 from .architecture import Part, architecture, parts
+from .blocks import blocks, pieces
 from .plots import COLORS, board, color, contact_sheet, curves, figure, gray, noising, pipeline
 from .points import cloud, convergence, density, trajectories
 from .widgets import flipbook, live
@@ -9,6 +10,7 @@ __all__ = [
     "COLORS",
     "Part",
     "architecture",
+    "blocks",
     "board",
     "cloud",
     "color",
@@ -22,6 +24,7 @@ __all__ = [
     "live",
     "noising",
     "parts",
+    "pieces",
     "pipeline",
     "trajectories",
 ]
