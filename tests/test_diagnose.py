@@ -2,6 +2,7 @@
 
 import math
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -58,6 +59,41 @@ WRONG = [
 @pytest.mark.parametrize(("given", "words"), WRONG)
 def test_a_wrong_number_is_explained(given, words):
     assert words in compare(given, TRUTH, TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("2.0", "a number is asked for; your function returned a str"),
+        (torch.tensor([7.0]), "stands in a list of one; a number is asked for"),
+        (torch.tensor([8.0]), "shape"),
+    ],
+)
+def test_where_a_number_is_asked_for_a_number_is_asked_for(given, words):
+    sentence = compare(given, torch.tensor(7.0), TOLERANCE)
+    assert words in sentence
+    assert "arrangement" not in sentence
+
+
+def test_a_fraction_is_a_number():
+    assert compare(Fraction(7, 2), torch.tensor(3.5), TOLERANCE) is None
+
+
+def test_a_large_factor_counts_entries_only_where_it_is_a_whole_number():
+    """A constant in the place of a formula: the factors change from case to case, and are no counts."""
+    truths = [torch.tensor(v, dtype=torch.float64) for v in (638.0, 1234.0, 1701.0)]
+    assert "times too large" in explain([truths[0] * 1200, truths[1] * 800, truths[2] * 500], truths, TOLERANCE)
+    assert "values are not" in explain([2255040.0] * 3, truths, TOLERANCE)
+
+
+def test_half_precision_is_called_few_digits():
+    """bfloat16 rounds by up to 2^-8."""
+    assert "fewer digits" in compare(TRUTH + torch.tensor([0.0, 0.03, 0.01]), TRUTH, TOLERANCE)
+
+
+def test_a_list_may_be_emptied():
+    """Each call gets a list of its own, as it gets tensors of its own."""
+    grade_function(lambda x, many: x * many.pop(), lambda x, many: x * many[-1], [{"x": TRUTH, "many": [2.0, 3.0]}])
 
 
 @pytest.mark.parametrize("k", [-3.0, -0.2, 0.3, 2.0, 7.0])

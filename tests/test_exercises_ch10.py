@@ -1,96 +1,41 @@
 """Chapter 10's graders: every right form passes, every typical mistake is named, nothing gives the solution away."""
 
 import re
+from fractions import Fraction
 
 import pytest
 import torch
 import torch.nn.functional as F
 from grading import solved
+from students_ch10 import (
+    EARLY,
+    EARLY_MIDDLE,
+    MIDDLE,
+    angles,
+    attention_einsum,
+    attention_loop,
+    attention_scaled_queries,
+    both,
+    by_their_sum,
+    forward,
+    forward_emptying,
+    forward_zip,
+    reshaped,
+    scores,
+    turned,
+    unlike,
+    waves_list,
+    waves_stack,
+    weights_counted,
+    weights_formula,
+)
 
-from tinyldm.nn.layers import ResBlock
 from tinyldm.sinusoids import sinusoids
 
 GIVEAWAY = r"\*\*|=|sqrt\(|softmax\(|\.pop\(\)|10000|answer is|letter d|-1\)"
 
 
 # ---- right answers
-
-
-def attention_einsum(q, k, v):
-    scores = torch.einsum("bnc,bmc->bnm", q, k) / q.shape[-1] ** 0.5
-    return torch.einsum("bnm,bmd->bnd", torch.softmax(scores, dim=-1), v)
-
-
-def attention_scaled_queries(q, k, v):
-    """The scale on both sides, a fourth root each, and the softmax by hand, shifted."""
-    root = q.shape[2] ** 0.25
-    scores = (q / root) @ (k / root).transpose(-1, -2)
-    weights = (scores - scores.amax(-1, keepdim=True)).exp()
-    return weights @ v / weights.sum(-1, keepdim=True)
-
-
-def attention_loop(q, k, v):
-    out = []
-    for b in range(len(q)):
-        out.append(torch.stack([(k[b] @ row / len(row) ** 0.5).softmax(0) @ v[b] for row in q[b]]))
-    return torch.stack(out)
-
-
-def waves_stack(ticks, k):
-    frequency = torch.logspace(0, -4 * (k - 1) / k, k)
-    angles = torch.outer(ticks, frequency)
-    return torch.stack([angles.cos(), angles.sin()], 1).flatten(1)
-
-
-def waves_list(ticks, k):
-    rows = []
-    for tick in ticks.tolist():
-        angles = torch.tensor([tick / 10000 ** (j / k) for j in range(k)])
-        rows.append(torch.cat([angles.cos(), angles.sin()]))
-    return torch.stack(rows)
-
-
-def weights_formula(cin, cout, width):
-    total = cout * (9 * cin + 9 * cout + width + 5) + 2 * cin
-    return total if cin == cout else total + cout * (cin + 1)
-
-
-def weights_counted(cin, cout, width):
-    return sum(p.numel() for p in ResBlock(cin, cout, 1, width).parameters())
-
-
-def forward(
-    start="[h]", push="h = layer(h)\n        stack.append(h)", pop="stack.pop()", pair="[h, {}]", end="return h"
-):
-    text = f"""
-def forward(x, first, down, middle, up):
-    h = first(x)
-    stack = {start}
-    for layer in down:
-        {push}
-    h = middle(h)
-    for layer in up:
-        h = layer(torch.cat({pair.format(pop)}, dim=1))
-    {end}
-"""
-    scope = {"torch": torch}
-    exec(text, scope)
-    return scope["forward"]
-
-
-MIDDLE = "h = layer(h)\n        stack.append(h)\n    stack.append(middle(h))"
-EARLY = "stack.append(h)\n        h = layer(h)"
-
-
-def forward_zip(x, first, down, middle, up):
-    maps = [first(x)]
-    for layer in down:
-        maps.append(layer(maps[-1]))
-    h = middle(maps[-1])
-    for layer, skip in zip(up, reversed(maps), strict=True):
-        h = layer(torch.cat((h, skip), 1))
-    return h
-
 
 RIGHT = [
     ("10-1", attention_einsum),
@@ -104,10 +49,12 @@ RIGHT = [
     ("10-3", weights_counted),
     ("10-3", lambda i, o, w: float(weights_formula(i, o, w))),
     ("10-3", lambda i, o, w: torch.tensor(weights_formula(i, o, w))),
+    ("10-3", lambda i, o, w: Fraction(weights_formula(i, o, w))),
     ("10-4", "d"),
     ("10-4", " (D). "),
     ("10-5", forward()),
     ("10-5", forward_zip),
+    ("10-5", forward_emptying),
     ("10-5", forward(push="h = layer(h)\n        stack.insert(0, h)", pop="stack.pop(0)")),
 ]
 
@@ -125,23 +72,6 @@ def test_the_count_is_that_of_the_library_block(cin, cout, width):
 
 # ---- wrong answers: what must be said, what must not
 
-
-def scores(q, k, power=0.5):
-    return q @ k.mT / q.shape[-1] ** power
-
-
-def angles(ticks, k, stretch=1):
-    return ticks[:, None] * 10000.0 ** (-stretch * torch.arange(k) / k)
-
-
-def both(a):
-    return torch.cat([a.cos(), a.sin()], 1)
-
-
-def pushing(extra):
-    return forward(push=f"h = layer(h)\n        {extra}")
-
-
 MISTAKES = [
     ("10-1", lambda q, k, v: scores(q, k, 1).softmax(-1) @ v, "square root is missing", "factor"),
     ("10-1", lambda q, k, v: scores(q, k, 0).softmax(-1) @ v, "not scaled", "root"),
@@ -155,6 +85,20 @@ MISTAKES = [
     ("10-1", lambda q, k, v: attention_einsum(q, k, v).sum(1), "shape", "root"),
     ("10-1", lambda q, k, v: v.mean(1, keepdim=True).expand(-1, q.shape[1], -1), "plain mean", "root"),
     ("10-1", lambda q, k, v: scores(q, k, 1).softmax(1) @ v, "two mistakes.*root.*queries", "factor"),
+    ("10-1", lambda q, k, v: (q @ k.mT / q.shape[1] ** 0.5).softmax(-1) @ v, "number of queries", "root"),
+    ("10-1", lambda q, k, v: (q @ k.mT / v.shape[2] ** 0.5).softmax(-1) @ v, "values' columns", "root"),
+    ("10-1", lambda q, k, v: scores(q, k).softmax(-1).softmax(-1) @ v, "taken twice", "root"),
+    ("10-1", reshaped, "reshaped", "root"),
+    ("10-1", lambda q, k, v: scores(q, k).abs().softmax(-1) @ v, "lost their sign", "flipped"),
+    ("10-1", lambda q, k, v: scores(q, k).square().softmax(-1) @ v, "squared", "flipped"),
+    ("10-1", by_their_sum, "exponential is missing", "root"),
+    ("10-1", lambda q, k, v: F.scaled_dot_product_attention(*(z.bfloat16() for z in (q, k, v))), "fewer digits", "%"),
+    ("10-2", lambda t, k: both(t[:, None] * 1e5 ** (-torch.arange(k) / k)), "slowest wave is too slow", "sign"),
+    ("10-2", lambda t, k: torch.cat([angles(t, k).cos(), -angles(t, k).sin()], 1), "wrong sign", "flipped"),
+    ("10-2", lambda t, k: both(t[:, None] * 2.0 ** -torch.arange(k)), "halved", "base;"),
+    ("10-2", lambda t, k: torch.cat([angles(t, k).cos(), angles(t, k).sin()], 0), "one below the other", "shape"),
+    ("10-2", lambda t, k: both(angles(t, 2 * k)), "twice as many", "shape"),
+    ("10-2", lambda t, k: both(angles(t, k // 2)), "half as many", "shape"),
     ("10-2", lambda t, k: both(angles(t, k)).roll(k, 1), "changed places", "root"),
     ("10-2", lambda t, k: torch.stack([angles(t, k).cos(), angles(t, k).sin()], 2).flatten(1), "alternate", "root"),
     ("10-2", lambda t, k: both(angles(t, k, 2)), "fall too fast", "sign"),
@@ -176,6 +120,15 @@ MISTAKES = [
     ("10-3", lambda i, o, w: weights_counted(i, o, w) + (w + 1) * o, "no scale beside", "sum"),
     ("10-3", lambda i, o, w: weights_counted(i, o, w) - 6 * o * (i + o), "height and width", "sum"),
     ("10-3", lambda i, o, w: weights_counted(i, o, w) - 3 * o - (o if i != o else 0), "offsets are missing", "sum"),
+    ("10-3", lambda i, o, w: 2255040, "not", "times too large|sum"),
+    ("10-3", lambda i, o, w: torch.tensor([weights_counted(i, o, w)]), "a number is asked for", "arrangement"),
+    ("10-3", lambda i, o, w: str(weights_counted(i, o, w)), "a number is asked for", "tensor"),
+    ("10-3", unlike(lambda i, o: 9 * o * (i - o)), "second convolution works", "sum"),
+    ("10-3", unlike(lambda i, o: 2 * (i - o)), "second works on what comes out", "sum"),
+    ("10-3", unlike(lambda i, o: i - o), "one offset for each channel", "sum"),
+    ("10-3", unlike(lambda i, o: -(9 * i + 1) * o), "first convolution is missing", "sum"),
+    ("10-3", unlike(lambda i, o: -(i + 1) * o if i > o else 0), "become more;", "fewer;"),
+    ("10-3", unlike(lambda i, o: -(i + 1) * o if i < o else 0), "become fewer;", "more;"),
     ("10-4", "a", "only noise", "sign"),
     ("10-4", "b", "hardly any noise", "sign"),
     ("10-4", "c", "two ends", "sign"),
@@ -188,6 +141,14 @@ MISTAKES = [
     ("10-5", forward(pair="[h, h]"), "meets itself", "order"),
     ("10-5", forward(pair="[h, 0 * {}]"), "nothing is handed over", "order"),
     ("10-5", forward(start="[]", push=MIDDLE), "middle hands nothing", "sign"),
+    ("10-5", forward(push="stack.append(h)\n        h = layer(h)\n        stack.append(h)"), "pushed twice", "sign"),
+    ("10-5", forward(pop="stack[0]"), "same map, the first", "deepest"),
+    ("10-5", forward(pop="stack[-1]"), "same map, the deepest", "first"),
+    ("10-5", forward(push="h = layer(h)\n        stack.append(x)"), "input itself", "middle"),
+    ("10-5", forward(start="[]", push=EARLY_MIDDLE), "too early, and the middle", "order"),
+    ("10-5", turned(forward(), 2), "way down .* reverse", "way up"),
+    ("10-5", turned(forward(), 4), "way up .* reverse", "way down"),
+    ("10-5", forward(push=EARLY, pop="stack.pop(0)", pair="[{}, h]"), "both faults.*changed places", "mended"),
     ("10-5", forward(end="    return h"), "inside the loop", "sign"),
     ("10-5", forward(end="return None"), "returns nothing", "sign"),
 ]  # fmt: skip
@@ -236,13 +197,16 @@ def stop(*_):
 
 GARBAGE = [
     (lambda r: None, "returns nothing"),
-    (lambda r: "x", "a tensor is asked for"),
-    (lambda r: {"x": r}, "a tensor is asked for"),
+    (lambda r: "x", "a (tensor|number) is asked for"),
+    (lambda r: {"x": r}, "a (tensor|number) is asked for"),
     (lambda r: r * float("nan"), "NaN or infinity"),
     (lambda r: torch.empty(0), "shape"),
     (lambda r: torch.as_tensor(r).expand(3, *torch.as_tensor(r).shape), "one part of it|arrangement"),
     (lambda r: torch.as_tensor(r) + torch.rand(torch.as_tensor(r).shape), "random"),
-    (lambda r: torch.complex(1.0 * torch.as_tensor(r).double(), torch.zeros(()).double()), "a tensor is asked for"),
+    (
+        lambda r: torch.complex(1.0 * torch.as_tensor(r).double(), torch.zeros(()).double()),
+        "a (tensor|number) is asked for",
+    ),
     (lambda r: -torch.as_tensor(r), "sign is flipped"),
     (stop, "KeyError: 'beta'"),
 ]

@@ -106,6 +106,7 @@ def grade_waves(answer: Any) -> None:
             (dials(stretch=2.0), "the frequencies fall too fast: the exponent runs twice as far, as if k counted sines and cosines together."),
             (dials(stretch=0.5), "the frequencies fall too slowly: the exponent runs half as far; k counts frequencies, not entries."),
             (dials(stretch=2.0, order="sc"), "two mistakes: sines come second, and the exponent runs twice as far as it should."),
+            (dials(base=1e5), "the slowest wave is too slow: look at the base."),
             (dials(base=1000.0), "the slowest wave is too fast: look at the base."),
             (dials(base=math.e), "the base is missing: these frequencies hardly differ."),
             (dials(sign=1.0), "the sign of the exponent is flipped: these frequencies rise, and the last waves turn many times from tick to tick."),
@@ -246,6 +247,7 @@ def grade_pass(answer: Any) -> None:
         cases,
         wrong=[
             (dials(early=True, front=True), f"both faults are still there. One: {push} Two: {pop}"),
+            (dials(early=True, front=True, swap=True), f"both faults are still there, and at the joints the two maps have changed places. One: {push} Two: {pop}"),
             (dials(early=True), f"the order is mended, one fault is left: {push}"),
             (dials(front=True), f"the push is mended, one fault is left: {pop}"),
             (dials(swap=True), "at the joints the two maps have changed places: what comes from below is the first."),

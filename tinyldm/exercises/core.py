@@ -77,6 +77,11 @@ def _say(text: str) -> None:
     print(textwrap.fill(text, 80))
 
 
+def _copied(value: Any) -> Any:
+    """A tensor or list that may be changed without harm to the next call; an emptied list is the student's affair."""
+    return value.clone() if isinstance(value, Tensor) else list(value) if isinstance(value, list) else value
+
+
 def call(answer: Any, arguments: Mapping[str, Any]) -> Any:
     """The student's function on copies of the arguments. Raises ``NotYetError`` when it is absent or fails."""
     if answer is None or answer is ...:
@@ -90,7 +95,7 @@ def call(answer: Any, arguments: Mapping[str, Any]) -> Any:
         raise NotYetError(f"the function must take the arguments ({wanted}), in this order.") from None
     except ValueError:
         pass  # a callable without a readable signature: simply try it
-    copies = [value.clone() if isinstance(value, Tensor) else value for value in arguments.values()]
+    copies = [_copied(value) for value in arguments.values()]
     try:
         result = answer(*copies)
     except NotImplementedError:

@@ -5,6 +5,7 @@ A cause is named only if it explains every case: one case may show a factor of 2
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ Pairs = list[tuple[Tensor, Tensor]]  # what was handed in, what is right
 
 def as_tensor(value: Any) -> Tensor | None:
     """A tensor, array, number or list of real numbers as float64; None for anything else."""
+    if isinstance(value, Fraction):
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, Tensor | np.ndarray | int | float | np.number | list | tuple):
         return None
     try:
@@ -71,7 +74,9 @@ def cause(given: Sequence[Any], truths: Sequence[Tensor], tolerance: float) -> s
         if as_tensor(value) is None:
             many = isinstance(value, list | tuple) and any(isinstance(v, Tensor | np.ndarray) for v in value)
             hint = " Stack its parts." if many else ""
-            return f"a tensor is asked for, one of real numbers; your function returned a {type(value).__name__}.{hint}"
+            scalar = all(truth.ndim == 0 for truth in truths)
+            what = "a number is asked for" if scalar else "a tensor is asked for, one of real numbers"
+            return f"{what}; your function returned a {type(value).__name__}.{hint}"
     pairs = _pairs(given, truths) or []
     for value, right in pairs:
         if value.shape == right.shape and not torch.isfinite(value).all():
@@ -96,6 +101,8 @@ def _shape(pairs: Pairs, tolerance: float) -> str:
         return f"{start}: you averaged over the batch as well; every sample has a value of its own."
     if every(lambda v, r: v.ndim == 0 and close(v, r.sum(), tolerance)):
         return f"{start}: you summed over the batch as well; every sample has a value of its own."
+    if every(lambda v, r: r.ndim == 0 and v.numel() == 1 and close(v.reshape(()), r, tolerance)):
+        return f"{start}: the number is right, but it stands in a list of one; a number is asked for."
     if every(lambda v, r: v.numel() == r.numel() and close(v.reshape(r.shape), r, tolerance)):
         return f"{start}: the numbers are right, their arrangement is not."
     if every(lambda v, r: v.ndim == r.ndim == 2 and close(v.T, r, tolerance)):
@@ -143,7 +150,8 @@ def _factor(pairs: Pairs, tolerance: float) -> str | None:
             return None
     first, same = factors[0], max(factors) - min(factors) <= 10 * tolerance * abs(factors[0])
     # whole numbers that change from case to case, or a large factor in a single case, count entries
-    whole = all(math.isclose(f, round(f), rel_tol=1e-3) for f in (factors if first > 1 else [1 / f for f in factors]))
+    counted = factors if first > 1 else [1 / f for f in factors]
+    whole = all(math.isclose(f, round(f), rel_tol=0, abs_tol=1e-3) for f in counted)
     if not same and not whole:
         return None
     counts = not same or (len(pairs) == 1 and (first > 8 or math.isclose(first, pairs[0][1].numel(), rel_tol=1e-3)))
@@ -173,7 +181,7 @@ def distance(given: Sequence[Any], truths: Sequence[Tensor], tolerance: float) -
     if any(close(value, right, tolerance) for value, right in pairs):
         return "right for some inputs and wrong for others: what is special about those that it was made for?"
     share = max(float((v - r).abs().max() / (1e-12 + r.abs().max())) for v, r in pairs)
-    if share < 0.005:
+    if share < 0.01:  # bfloat16 has three digits
         return "close, but not the same: is something computed with fewer digits, or a small step or term left out?"
     digits = 0 if share > 0.05 else 1
     return f"the shape is right, the values are not (largest error {100 * share:.{digits}f} % of the largest value)."
