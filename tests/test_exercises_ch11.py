@@ -137,7 +137,7 @@ MISTAKES = [
     ("11-3", "blocks * (30 * width**2 + 24 * width) - 13 * width**2 - 10 * width", "share one modulation", "biases"),
     ("11-3", "2 * blocks * (18 * width**2 + 15 * width) - 5 * width**2 - 5 * width", "no feed-forward layer either", "biases"),
     ("11-3", "2 * blocks * (18 * width**2 + 15 * width) - 12 * width**2 - 9 * width",
-     "no map after the attention either", "biases"),
+     "neither gate nor map after the attention", "biases"),
     ("11-3", edited(COUNT, ("asks = 3", "asks = 1")), "three linear maps", "biases"),
     ("11-3", edited(COUNT, ("asks + linear(width, width)", "asks")), "after the attention is missing", "biases"),
     ("11-3", edited(COUNT, ("a * b + b", "a * b"), ("- stream + ends", "")), "biases.*text|two mistakes", "sign"),

@@ -45,7 +45,6 @@ def grade_unpatchify(answer: Any) -> None:
             ("c i r j s", laid + "the places inside a token stand before those of the tokens: tokens are interleaved, not put side by side."),
             ("c r s i j", laid + "the axes are not brought next to those that they belong with: a row of the picture runs through a row of all its tokens."),
             ("r i s j c", laid + "the channels are laid down last; a picture of this book has them before rows and columns."),
-            ("r s i j c", laid + "nothing is moved: a reshape alone keeps the numbers in their order."),
             ("c s j r i", laid + "rows and columns of the picture have changed places."),
         ],
     }  # fmt: skip
@@ -177,7 +176,7 @@ def grade_count(answer: Any) -> None:
         "ends": [(False, "the last block's text stream is counted whole; it stops at its queries, keys and values.")],
         "keeps": [
             (6, "the last block's text needs fewer modulations than the others: nothing of it is gated or fed forward."),
-            (3, "the last block's text has no gate either: nothing is added to it."),
+            (3, "the last block's text has neither gate nor map after the attention: nothing is added to it."),
             (0, "the last block's text is still shifted and scaled before it is asked."),
         ],
         "bias": [(0, "the biases are missing.")],

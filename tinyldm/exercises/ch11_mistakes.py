@@ -18,12 +18,10 @@ def _picture(tokens: Tensor, height: int, width: int, p: int) -> Tensor:
 
 # (tokens, height, width, p)
 PICTURES: Wrong = [
-    (lambda z, h, w, p: unpack(z, h, w, p), "inside a token the channel is taken to come first, as in FLUX's packing; here it comes last."),
     (lambda z, h, w, p: z.transpose(1, 2).reshape(len(z), -1, h, w), "the tokens are put in rows as if each were one pixel; a token is a square of them."),
     (lambda z, h, w, p: _picture(z, h, w, p).permute(0, 2, 3, 1), "the channels are laid down last; a picture of this book has them before rows and columns."),
     (lambda z, h, w, p: _picture(z, h, w, p).transpose(2, 3), "rows and columns of the picture have changed places."),
     (lambda z, h, w, p: z.reshape(len(z), -1, h, w), "nothing is moved: a reshape alone keeps the numbers in their order."),
-    (lambda z, h, w, p: F.pixel_shuffle(z.transpose(1, 2).unflatten(2, (h // p, w // p)), p), "inside a token the channel is taken to come first, as in FLUX's packing and in `pixel_shuffle`; here it comes last."),
 ]  # fmt: skip
 
 
@@ -68,7 +66,6 @@ COUNTS: Wrong = [
     (_number(lambda w, n: n * (30 * w * w + 24 * w) - 9 * w * w - 6 * w), "the two streams share one modulation; each has its own."),
     (_number(lambda w, n: n * (30 * w * w + 24 * w) - 13 * w * w - 10 * w), "the two streams share one modulation; each has its own."),
     (_number(lambda w, n: 2 * n * (18 * w * w + 15 * w) - 5 * w * w - 5 * w), "the last block's text has no feed-forward layer either."),
-    (_number(lambda w, n: 2 * n * (18 * w * w + 15 * w) - 12 * w * w - 9 * w), "the last block's text has no map after the attention either."),
     (_number(lambda w, n: n * (23 * w * w + 20 * w)), "the text is taken to end in every block; it ends in the last one only."),
     (_number(lambda w, n: 36 * w * w * n), "the biases are missing, and the last block's text stops early."),
     (_number(lambda w, n: (n - 1) * (36 * w * w + 30 * w)), "the last block is missing; only a part of its text's stream is."),
