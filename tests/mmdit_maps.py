@@ -8,11 +8,11 @@ from conftest import seeded_build
 from diffusers_maps import perturb
 
 from tinyldm import Condition
+from tinyldm.nn import pack, unpack
 from tinyldm.nn.foreign.mmdit import mmdit_shapes
 from tinyldm.nn.foreign.mmdit_options import write_mmdit
 from tinyldm.nn.mmdit import MMDiTConfig
 from tinyldm.nn.names import names
-from tinyldm.packing import pack, unpack
 
 FAMILIES = ["sd3", "flux", "dit"]
 

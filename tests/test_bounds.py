@@ -11,7 +11,7 @@ from scipy.stats import norm
 from torch.distributions import Bernoulli, Normal
 
 from tinyldm import DiagonalGaussian, seeded
-from tinyldm.bounds import importance_bound, log_weights, score_function_surrogate
+from tinyldm.likelihood import importance_bound, log_weights, score_function_surrogate
 
 NOISE = 0.4  # x = z^2 + NOISE eps, z ~ N(0, 1): the posterior has two humps, its evidence is a one-dimensional integral
 MEAN, STD = 0.9, 0.5  # of a q that sits on one of them

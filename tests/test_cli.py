@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tinyldm import VP, recipes, zoo
+from tinyldm import VP, zoo
 from tinyldm.__main__ import main
+from tinyldm.experiments import digits as recipes
 from tinyldm.nn import AutoencoderConfig, UNetConfig
 from tinyldm.train import Budget
 

@@ -5,8 +5,8 @@ import torch
 from torch.nn.functional import conv2d
 
 from tinyldm import seeded
-from tinyldm.compression import Duel, Objective, compression_loss, contest, train_autoencoder
 from tinyldm.data import InMemory
+from tinyldm.experiments.photos import AutoencoderGAN, Objective, adversarial_loss, compression_loss, train_autoencoder
 from tinyldm.losses import adaptive_weight, hinge_discriminator, hinge_generator, perceptual_distance
 from tinyldm.nn import AutoencoderConfig, DiscriminatorConfig
 from tinyldm.train import Budget, fit
@@ -22,7 +22,7 @@ def pictures(n=12, side=16):
 def duel(seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Duel(CONFIG.build(), DiscriminatorConfig(3, width=8, layers=1).build())
+        return AutoencoderGAN(CONFIG.build(), DiscriminatorConfig(3, width=8, layers=1).build())
 
 
 def edges(x):
@@ -40,7 +40,7 @@ def test_one_backward_pass_gives_each_network_the_gradient_of_its_own_loss():
         return x_hat, ((x - x_hat) ** 2).mean()
 
     x_hat, error = parts()
-    (error + contest(pair, x, x_hat, error, objective)).backward()
+    (error + adversarial_loss(pair, x, x_hat, error, objective)).backward()
     together = {name: p.grad.clone() for name, p in pair.named_parameters() if p.grad is not None}
 
     x_hat, error = parts()
@@ -61,7 +61,7 @@ def test_the_adversary_waits_for_its_start():
     pair, x = duel(), pictures().tensors["image"][:4]
     for step in range(4):
         x_hat = pair.autoencoder.decode(pair.autoencoder.encode(x).mode())
-        extra = contest(pair, x, x_hat, ((x - x_hat) ** 2).mean(), Objective(adversarial=1.0, start=2))
+        extra = adversarial_loss(pair, x, x_hat, ((x - x_hat) ** 2).mean(), Objective(adversarial=1.0, start=2))
         assert (extra.item() != 0) == (step >= 2)
 
 

@@ -10,7 +10,7 @@ from oracles import scalar
 from scipy.integrate import quad
 
 from tinyldm import (
-    PARAMETRIZATIONS,
+    PARAMETRISATIONS,
     VE,
     VP,
     CosineVP,
@@ -33,7 +33,7 @@ from tinyldm import (
     target,
     unipc,
 )
-from tinyldm.solvers.circle import circle_weights
+from tinyldm.solvers.exp_abm import exp_abm_weights
 
 PATHS = {
     "VP": VP(),
@@ -105,7 +105,7 @@ def noise(path, lam, n=12):
     return path.sigma(t) * torch.randn(n, 2, dtype=torch.float64, generator=seeded(1))
 
 
-@pytest.mark.parametrize("row", PARAMETRIZATIONS)
+@pytest.mark.parametrize("row", PARAMETRISATIONS)
 @pytest.mark.parametrize("name", PATHS)
 def test_every_combination_converges_to_the_exact_flow(name, row):
     """6 paths x 6 parametrisations x 11 steps, on the mixture, from lam = -2.5 to 2."""
@@ -123,7 +123,7 @@ def test_every_combination_converges_to_the_exact_flow(name, row):
 
 
 def test_the_combinations_are_more_than_180():
-    assert len(list(product(PATHS, PARAMETRIZATIONS, STEPS))) == 396
+    assert len(list(product(PATHS, PARAMETRISATIONS, STEPS))) == 396
 
 
 @pytest.mark.parametrize("data", ["Gaussian", "mixture"])
@@ -191,7 +191,7 @@ def test_the_circle_s_method_has_one_order_more_than_its_predictor(name):
 def test_the_circle_s_weights_integrate_polynomials(power):
     """The same integral over the angle itself, by SciPy: u = asinh(d tan(phi) / k)."""
     places, knee, d = [0.3, 0.9, 1.4, 2.0], 0.3, 0.5
-    mine = sum(w * u**power for w, u in zip(circle_weights(places, 0.3, -0.8), places))
+    mine = sum(w * u**power for w, u in zip(exp_abm_weights(places, 0.3, -0.8), places))
     start, end = (math.atan(knee * math.sinh(u) / d) for u in (0.3, -0.8))
     truth, _ = quad(lambda phi: math.asinh(d * math.tan(phi) / knee) ** power, start, end)
     assert mine == pytest.approx(truth, rel=1e-9)
@@ -264,7 +264,7 @@ def test_zero_terminal_snr_is_sampled_with_v_and_refused_with_eps():
         y = sample(Dynamics(path, network("v", path, predict)), x, ts, step, denoise=False)
         assert float((y - truth).abs().max()) < 0.2, step
     for row in ("eps", "score"):
-        with pytest.raises(ValueError, match=rf"row='{row}': at t=\[1.0\] the output does not determine"):
+        with pytest.raises(ValueError, match=rf"parametrisation='{row}': at t=\[1.0\] the output does not determine"):
             sample(Dynamics(path, network(row, path, predict)), x, ts, ddim)
 
 

@@ -7,7 +7,7 @@ import torch
 from oracles import ALL_PATHS, GaussianData, scalar, times
 from torch.distributions import Normal
 
-from tinyldm import PARAMETRIZATIONS, VP, Condition, Denoiser, Dynamics, RectifiedFlow, guided, target
+from tinyldm import PARAMETRISATIONS, VP, Condition, Denoiser, Dynamics, RectifiedFlow, guided, target
 
 
 class Recorder(torch.nn.Module):
@@ -22,7 +22,7 @@ class Recorder(torch.nn.Module):
         return self.answer
 
 
-@pytest.mark.parametrize("row", PARAMETRIZATIONS)
+@pytest.mark.parametrize("row", PARAMETRISATIONS)
 @pytest.mark.parametrize("path", **ALL_PATHS)
 def test_a_network_that_knows_its_target_predicts_data_and_noise(path, row, rng):
     t = times(path, 4)
@@ -63,7 +63,7 @@ def test_given_fixes_the_condition():
 def test_a_row_may_be_a_function_and_an_unknown_name_is_refused_at_once():
     rows = Denoiser(Recorder(torch.ones(1, 2)), VP(), lambda path, t: (torch.ones_like(t), torch.zeros_like(t)))
     assert rows(torch.zeros(1, 2), torch.tensor(0.5)).x0.tolist() == [[1.0, 1.0]]
-    with pytest.raises(ValueError, match=r"row='velocity' is unknown"):
+    with pytest.raises(ValueError, match=r"parametrisation='velocity' is unknown"):
         Denoiser(Recorder(None), VP(), "velocity")
 
 

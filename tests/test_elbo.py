@@ -13,7 +13,7 @@ from scipy.stats import norm
 from torch.distributions import Independent, Normal, kl_divergence
 
 from tinyldm import VE, VP, CosineVP, DiscreteVP, Dynamics, Prediction, RectifiedFlow, kl_diagonal_gaussians, seeded
-from tinyldm.elbo import continuous_bound, discrete_bound, elbo_weights
+from tinyldm.likelihood import continuous_bound, discrete_bound, elbo_weights
 
 DATA = GaussianData(0.7, 0.6)
 DDPM = DiscreteVP.from_betas()

@@ -48,7 +48,7 @@ RIGHT = [
     ("01-1", EIGH),
     ("01-1", NUMPY),
     ("01-1", SKLEARN),
-    ("01-1", "m, u, _ = tl.linear.pca(x, d)\nreturn m + (x - m) @ u @ u.T"),
+    ("01-1", "m, u, _ = tl.gaussian.pca(x, d)\nreturn m + (x - m) @ u @ u.T"),
     ("01-1", SVD.replace("x - m", "(x - m).float()").replace("m + ", "m.float() + ")),
     ("01-2", NLL),
     ("01-2", "-torch.distributions.Normal(x_hat, variance[:, None].sqrt()).log_prob(x).sum(1)"),
@@ -71,7 +71,7 @@ return [one(*three) for three in zip(x, x_hat, variance)]"""),
     ("01-6", """m = mean.clone().requires_grad_()
 z = (mean + std * eps).detach()
 log_q = torch.distributions.Normal(m, std).log_prob(z)
-return torch.autograd.grad(tl.bounds.score_function_surrogate(f(z), log_q).sum(), m)[0]"""),
+return torch.autograd.grad(tl.likelihood.score_function_surrogate(f(z), log_q).sum(), m)[0]"""),
 ]  # fmt: skip
 
 

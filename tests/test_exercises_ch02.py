@@ -34,7 +34,7 @@ RIGHT = [
     ("02-1", "m = log_weights.max(0).values\nreturn m + (log_weights - m).exp().mean(0).log()"),
     ("02-1", "np.logaddexp.reduce(log_weights.numpy()) - np.log(len(log_weights))"),
     ("02-1", "(log_weights.float().T.logsumexp(1) - torch.tensor(float(log_weights.shape[0])).log())"),
-    ("02-1", "tl.bounds.importance_bound(log_weights).tolist()"),
+    ("02-1", "tl.likelihood.importance_bound(log_weights).tolist()"),
     ("02-2", GAP),
     (
         "02-2",
@@ -96,7 +96,7 @@ MISTAKES = [
     ("02-1", "log_weights.exp().mean(0).log()", "range of the floats"),
     ("02-1", "(log_weights - log_weights[0]).exp().mean(0).log() + log_weights[0]", "range of the floats"),
     ("02-1", "math.log(len(log_weights)) - log_weights.logsumexp(0)", "sign"),
-    ("02-1", "tl.bounds.importance_bound(log_weights).mean()", "one number"),
+    ("02-1", "tl.likelihood.importance_bound(log_weights).mean()", "one number"),
     ("02-2", f"(torch.logdet(covariance) + ({P} * covariance.diag() - 1 - covariance.diag().log()).sum()) / 2", "own var"),
     ("02-2", "(covariance.diag().log().sum() - torch.logdet(covariance)) / 2", "other way round"),
     ("02-2", f"torch.logdet(covariance) + {P}.log().sum()", "half"),

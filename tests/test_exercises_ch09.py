@@ -42,7 +42,7 @@ RIGHT = [
     ("09-2", "x0 = x.double() - t * u\nreturn torch.stack((x0, u + x0))"),
     ("09-2", "e = x + (1 - t) * u\nreturn torch.cat([(e - u)[None], e[None]])"),
     ("09-3", "k = (pixels / base) ** 0.5\nreturn k * t / (1 + (k - 1) * t)"),
-    ("09-3", "tl.times.shift_times(t, (pixels / base) ** 0.5)"),
+    ("09-3", "tl.losses.shift_times(t, (pixels / base) ** 0.5)"),
     ("09-3", "k = (pixels / base) ** 0.5\nr = k * t / (1 - t)\nreturn r / (1 + r)"),
     ("09-3", "k = torch.tensor(pixels / base).sqrt()\nreturn torch.sigmoid(torch.logit(t) + k.log())"),
     ("09-5", REFLOW),

@@ -30,7 +30,7 @@ from students_ch10 import (
     weights_formula,
 )
 
-from tinyldm.sinusoids import sinusoids
+from tinyldm.nn import sinusoids
 
 GIVEAWAY = r"\*\*|=|sqrt\(|softmax\(|\.pop\(\)|10000|answer is|letter d|-1\)"
 

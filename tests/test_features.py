@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tinyldm.losses import DAMAGES, damaged, perceptual_distance, question_loss, recoloured, turned
+from tinyldm.losses import DAMAGES, damaged, perceptual_distance, pretext_loss, recoloured, turned
 from tinyldm.nn import FeatureNetConfig, VGG16Features, weights
 
 WIDTHS = [2, 2, "M", 3, 3, "M", 4, 4, 4, "M", 5, 5, 5, "M", 5, 5, 5, "M"]  # VGG's configuration D, narrow
@@ -173,10 +173,10 @@ def test_guessing_costs_the_logs_of_the_numbers_of_answers(build, rng):
     torch.nn.init.zeros_(net.head.weight)
     torch.nn.init.zeros_(net.head.bias)
     x = torch.rand(6, 3, 8, 8, generator=rng) * 2 - 1
-    loss = question_loss(net, x, torch.tensor([0, 1] * 3), rng)
+    loss = pretext_loss(net, x, torch.tensor([0, 1] * 3), rng)
     torch.testing.assert_close(loss, torch.full((6,), 2 * 4 * 5.0).log())
     with pytest.raises(ValueError, match="x: expected square pictures"):
-        question_loss(net, x[..., :4], torch.zeros(6).long(), rng)
+        pretext_loss(net, x[..., :4], torch.zeros(6).long(), rng)
 
 
 def test_the_questions_can_be_learned(build, rng):
@@ -189,7 +189,7 @@ def test_the_questions_can_be_learned(build, rng):
     x = torch.stack([stripes, dots])[photograph][:, None].repeat(1, 3, 1, 1)
     losses = []
     for _ in range(60):
-        loss = question_loss(net, x, photograph, rng).mean()
+        loss = pretext_loss(net, x, photograph, rng).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

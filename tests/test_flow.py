@@ -25,7 +25,7 @@ from tinyldm import (
     rk45,
     sample,
 )
-from tinyldm.flow import coupling, on_path, straightness
+from tinyldm.solvers import coupling, on_path, straightness
 
 PATHS = {
     "VP": VP(),

@@ -6,10 +6,9 @@ import torch.nn.functional as F
 from diffusers_maps import assert_same, perturb
 from torch import nn
 
-from tinyldm.nn.attention import attend
-from tinyldm.nn.joint import JointBlock, Projections, SingleBlock, Stream, modulate
+from tinyldm.nn import pack
+from tinyldm.nn.attention import JointBlock, Projections, SingleBlock, Stream, attend, modulate
 from tinyldm.nn.positions import rotation
-from tinyldm.packing import pack
 
 WIDTH, HEADS = 24, 3
 

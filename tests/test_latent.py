@@ -212,7 +212,7 @@ def test_a_folder_brings_back_the_same_model_bit_for_bit(model, tmp_path):
         for name, tensor in module.state_dict().items():
             assert torch.equal(back.modules()[part].state_dict()[name], tensor), name
     assert (back.latent, back.space.scale, back.space.shift) == (model.latent, 1.7, 0.3)
-    assert (back.denoiser.path, back.denoiser.row) == (VP(), "v")
+    assert (back.denoiser.path, back.denoiser.parametrisation) == (VP(), "v")
     assert torch.equal(*(m.sample(2, steps=3, generator=seeded(0)) for m in (model, back)))
     assert sorted(p.name for p in (tmp_path / "a" / "model").iterdir()) == ["config.json", "model.safetensors"]
 

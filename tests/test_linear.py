@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from tinyldm import seeded
-from tinyldm.linear import linear_ae_error, linear_vae, pca, water_filling
+from tinyldm.gaussian import linear_ae_error, linear_vae, pca, water_filling
 
 EIGENVALUES = torch.tensor([4.0, 1.5, 0.5, 0.1], dtype=torch.float64)
 

@@ -7,9 +7,8 @@ from oracles import GaussianData, scalar, times
 from scipy import stats
 from torch.distributions import Normal, kl_divergence
 
-from tinyldm import PARAMETRIZATIONS, VP, Condition, Denoiser, DiagonalGaussian, RectifiedFlow, seeded, target
-from tinyldm.losses import autoencoder_loss, denoising_loss
-from tinyldm.times import stratified_times
+from tinyldm import PARAMETRISATIONS, VP, Condition, Denoiser, DiagonalGaussian, RectifiedFlow, seeded, target
+from tinyldm.losses import autoencoder_loss, denoising_loss, stratified_times
 
 
 @pytest.mark.equation("ae-loss")
@@ -53,7 +52,7 @@ class Function(torch.nn.Module):
 
 
 @pytest.mark.equation("denoising-loss")
-@pytest.mark.parametrize("row", PARAMETRIZATIONS)
+@pytest.mark.parametrize("row", PARAMETRISATIONS)
 @pytest.mark.parametrize("path", [VP(), RectifiedFlow()], ids=["VP", "RectifiedFlow"])
 def test_denoising_loss_is_the_mean_squared_error_to_the_target(path, row, rng):
     t = times(path, 4)

@@ -8,9 +8,8 @@ import torch
 from diffusers_maps import perturb
 
 from tinyldm import Condition
-from tinyldm.nn import AutoencoderConfig, UNetConfig
+from tinyldm.nn import AutoencoderConfig, UNetConfig, sinusoids
 from tinyldm.nn.attention import SelfAttention
-from tinyldm.sinusoids import sinusoids
 
 
 @pytest.mark.equation("sinusoids")

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from tinyldm import seeded, studies
+from tinyldm import experiments as studies
+from tinyldm import seeded
 from tinyldm.nn import PointCoderConfig
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import ALL_PATHS, PATHS, scalar, times
 
-from tinyldm import PARAMETRIZATIONS, VP, RectifiedFlow, resolve, target
+from tinyldm import PARAMETRISATIONS, VP, RectifiedFlow, resolve, target
 
 SIX = ("x0", "eps", "v", "score", "flow", "edm")
 numbers = st.lists(st.floats(-3, 3), min_size=4, max_size=4).map(lambda v: torch.tensor(v, dtype=torch.float64))
@@ -22,7 +22,7 @@ def batch(path, rng, n=8):
 
 
 def test_the_six_names():
-    assert set(PARAMETRIZATIONS) == set(SIX)
+    assert set(PARAMETRISATIONS) == set(SIX)
 
 
 @pytest.mark.equation("row")
@@ -125,7 +125,7 @@ def test_a_row_of_one_s_own(rng):
 @pytest.mark.parametrize(("row", "t"), [("eps", 1.0), ("score", 1.0), ("x0", 0.0), ("edm", 1.0)])
 def test_where_a_row_says_nothing_new_resolve_refuses(row, t):
     x = torch.ones(2, 1)
-    with pytest.raises(ValueError, match=rf"row='{row}'.*does not determine"):
+    with pytest.raises(ValueError, match=rf"parametrisation='{row}'.*does not determine"):
         resolve(row, RectifiedFlow(), x, torch.tensor([0.5, t]), x)
 
 
@@ -152,5 +152,5 @@ def test_times_outside_the_unit_interval_are_refused(bad):
 def test_unknown_rows_are_refused_with_the_nearest():
     x, t = torch.ones(1, 1), torch.tensor(0.5)
     for call in (lambda: target("epsilon", VP(), x, x, t), lambda: resolve("epsilon", VP(), x, t, x)):
-        with pytest.raises(ValueError, match=r"row='epsilon' is unknown; did you mean 'eps'\?"):
+        with pytest.raises(ValueError, match=r"parametrisation='epsilon' is unknown; did you mean 'eps'\?"):
             call()

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tinyldm import recipes
 from tinyldm.data import InMemory, load
+from tinyldm.experiments import digits as recipes
 from tinyldm.nn import AutoencoderConfig, UNetConfig
 from tinyldm.runtime import SCALES, seeded
 from tinyldm.train import Budget

@@ -6,8 +6,8 @@ from sklearn.cluster import KMeans
 from torch import nn
 
 import tinyldm as tl
+from tinyldm.experiments.rivals import Codebook, codebook, codebook_loss, invert_generator, points_codebook, points_gan
 from tinyldm.nn import PointCoderConfig, VectorQuantizer
-from tinyldm.rivals import Codebook, codebook, codebook_loss, invert_generator, points_codebook, points_gan
 
 
 @pytest.fixture

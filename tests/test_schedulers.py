@@ -22,7 +22,7 @@ from tinyldm import (
     timesteps,
     unipc,
 )
-from tinyldm.times import shift_times
+from tinyldm.losses import shift_times
 
 diffusers = pytest.importorskip("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

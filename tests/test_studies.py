@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from tinyldm import VP, Condition, Denoiser, RectifiedFlow, seeded, studies
+from tinyldm import VP, Condition, Denoiser, RectifiedFlow, seeded
 from tinyldm.data import load
-from tinyldm.nn import PointNetConfig
+from tinyldm.experiments import points as studies
+from tinyldm.nn import MLPConfig
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def points():
 
 @pytest.mark.parametrize(("dims", "width", "blocks"), [(2, 64, 3), (1, 8, 1), (5, 14, 2)])
 def test_a_point_net_gives_a_point_for_a_point(dims, width, blocks, build, rng):
-    net = build(PointNetConfig(dims, width, blocks))
+    net = build(MLPConfig(dims, width, blocks))
     x, t = torch.randn(6, dims, generator=rng), torch.linspace(0, 1000, 6)
     y = net(x, t)
     assert (y.shape, y.dtype) == (x.shape, torch.float32)
@@ -29,7 +30,7 @@ def test_a_point_net_gives_a_point_for_a_point(dims, width, blocks, build, rng):
 
 
 def test_labels_matter_and_none_is_a_label_of_its_own(build, rng):
-    net = build(PointNetConfig(classes=3))
+    net = build(MLPConfig(classes=3))
     x, t = torch.randn(4, 2, generator=rng), torch.full((4,), 500.0)
     label = torch.tensor([0, 1, 2, 3])  # 3: hidden
     y = net(x, t, Condition(label))
@@ -54,14 +55,14 @@ def test_labels_matter_and_none_is_a_label_of_its_own(build, rng):
 )
 def test_impossible_sizes_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
-        PointNetConfig(**options)
+        MLPConfig(**options)
 
 
 @pytest.mark.parametrize("width", [2, 4, 6, 10])
 def test_every_width_that_is_accepted_works(width, build):
     """The sinusoids take half the width, in pairs: 2 is too narrow to have any, and may be refused."""
     try:
-        config = PointNetConfig(width=width, blocks=1)
+        config = MLPConfig(width=width, blocks=1)
     except ValueError:
         assert width == 2
     else:
@@ -71,12 +72,12 @@ def test_every_width_that_is_accepted_works(width, build):
 @pytest.mark.parametrize("shape", [(3, 3), (3,), (3, 2, 1)], ids=str)
 def test_points_of_another_dimension_are_refused(shape, build):
     with pytest.raises(ValueError, match=r"x: expected \(B, 2\)"):
-        build(PointNetConfig())(torch.zeros(shape), torch.zeros(3))
+        build(MLPConfig())(torch.zeros(shape), torch.zeros(3))
 
 
 def test_a_config_survives_its_dictionary():
-    config = PointNetConfig(3, 32, 2, 5)
-    assert PointNetConfig.from_dict(config.as_dict()) == config
+    config = MLPConfig(3, 32, 2, 5)
+    assert MLPConfig.from_dict(config.as_dict()) == config
 
 
 @pytest.mark.parametrize(("path", "row"), [(VP(), "eps"), (RectifiedFlow(), "flow")], ids=["VP", "RectifiedFlow"])
@@ -84,7 +85,7 @@ def test_a_denoiser_of_points_learns(path, row, points):
     """The loss falls well below that of a network that says nothing, E|target|^2 an entry: 1 for noise, 1 + E x0^2 for flow."""
     denoiser, history = studies.points_denoiser(path, row, points, steps=120, seed=1)
     assert isinstance(denoiser, Denoiser)
-    assert (denoiser.path, denoiser.row, history.shape) == (path, row, (120,))
+    assert (denoiser.path, denoiser.parametrisation, history.shape) == (path, row, (120,))
     silent = 1.0 if row == "eps" else 1 + points.pow(2).mean().item()
     assert history[:5].mean() > 0.8 * silent
     assert history[-30:].mean() < 0.75 * silent

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.integrate import quad
 
 from tinyldm import VE, VP, CosineVP, DiscreteVP, RectifiedFlow, SubVP, seeded
-from tinyldm.times import antithetic_times, importance_times, logit_normal_times, shift_times, stratified_times
+from tinyldm.losses import antithetic_times, importance_times, logit_normal_times, shift_times, stratified_times
 
 PATHS = {
     "VP": VP(),

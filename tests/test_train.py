@@ -12,9 +12,8 @@ from torch import nn
 from tinyldm import VP, Condition, Denoiser, seeded, train
 from tinyldm.data import InMemory
 from tinyldm.files import read_safetensors
-from tinyldm.losses import denoising_loss
+from tinyldm.losses import denoising_loss, stratified_times
 from tinyldm.nn import UNetConfig
-from tinyldm.times import stratified_times
 from tinyldm.train import Budget, Run, fit
 
 BUDGET = Budget(steps=20, batch=4, lr=1e-2, warmup=5)

@@ -9,8 +9,9 @@ import torch
 from safetensors import safe_open
 
 import tinyldm as tl
-from tinyldm import recipes, zoo
+from tinyldm import zoo
 from tinyldm.data import load
+from tinyldm.experiments import digits as recipes
 from tinyldm.metrics import frechet_distance, nearest_distance, psnr
 
 MEASURES = ("psnr", "accuracy", "frechet", "nearest")
@@ -28,7 +29,7 @@ def test_a_card_says_how_the_model_came_about_and_how_good_it_is(name):
         assert isinstance(card[field], str)
         assert card[field]
     assert isinstance(card["seed"], int)
-    assert card["command"] == f"python -m tinyldm.zoo.make {name}"
+    assert card["command"] == f"python -m tinyldm.experiments.make {name}"
     assert card["budgets"]
     assert all(math.isfinite(v) for v in card["measures"].values())
     assert card["measures"]["training_seconds"] > 0
@@ -57,7 +58,7 @@ def test_a_card_tells_today_s_recipe():
     config = json.loads((folder("digits") / "config.json").read_text())
     assert tl.nn.AutoencoderConfig.from_dict(config["autoencoder"]) == recipe.autoencoder
     assert tl.nn.UNetConfig.from_dict(config["denoiser"]) == recipe.denoiser
-    assert config["row"] == recipe.row
+    assert config["row"] == recipe.parametrisation
     assert config["path"]["name"] == type(recipe.path).__name__
 
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 from diffusers import AutoencoderKL as Theirs
 
-from tinyldm import LatentSpace, compression, seeded, zoo
+from tinyldm import LatentSpace, seeded, zoo
 from tinyldm.data import load
+from tinyldm.experiments import photos as compression
+from tinyldm.experiments.photos import OBJECTIVE, patch_components
 from tinyldm.losses import perceptual_distance
-from tinyldm.losses.questions import damaged, turned
+from tinyldm.losses.pretext import damaged, turned
 from tinyldm.metrics import psnr
-from tinyldm.zoo.photos import OBJECTIVE, patch_components
 
 CHANNELS = (4, 8, 16)
 

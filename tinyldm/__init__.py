@@ -3,70 +3,50 @@
 import importlib
 from typing import Any
 
-from .condition import Condition, sdxl_vector
+from .broadcast import expand
 from .denoiser import Denoiser, guided
 from .dynamics import Dynamics
-from .forward import diffuse
 from .gaussian import (
     DiagonalGaussian,
     GaussianMixture,
     aggregate_log_prob,
     kl_diagonal_gaussians,
     kl_split,
+    lerp,
     reparameterize,
+    slerp,
 )
-from .grids import grid, timesteps
 from .latent import LatentDiffusion
 from .likelihood import log_likelihood
-from .packing import pack, unpack
-from .path import VE, VP, CosineVP, DiscreteVP, Path, RectifiedFlow, SubVP
-from .prediction import PARAMETRIZATIONS, Predict, Prediction, resolve, target
+from .nn import Condition, pack, sdxl_vector, unpack
+from .path import VE, VP, CosineVP, DiscreteVP, Path, RectifiedFlow, SubVP, diffuse
+from .prediction import PARAMETRISATIONS, Predict, Prediction, resolve, target
 from .runtime import device, scale, seeded
-from .shapes import expand
 from .solvers import (
     Solver,
     ddim,
     ddpm,
     dpmpp_2m,
-    ending,
     euler,
     euler_maruyama,
     exp_ab,
     exp_abm,
     fixed,
+    grid,
     heun,
     invert,
     langevin,
     predictor_corrector,
     rk45,
     sample,
+    timesteps,
     unipc,
 )
 from .space import LatentSpace
-from .walks import lerp, slerp
 
 __version__ = "0.1.0"
 
-SUBMODULES = (
-    "bounds",
-    "compression",
-    "data",
-    "elbo",
-    "exercises",
-    "flow",
-    "linear",
-    "losses",
-    "metrics",
-    "nn",
-    "recipes",
-    "rivals",
-    "studies",
-    "sweeps",
-    "times",
-    "train",
-    "viz",
-    "zoo",
-)
+SUBMODULES = ("data", "exercises", "experiments", "losses", "metrics", "train", "viz", "zoo")
 
 
 def __getattr__(name: str) -> Any:
@@ -81,7 +61,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "PARAMETRIZATIONS",
+    "PARAMETRISATIONS",
     "VE",
     "VP",
     "Condition",
@@ -105,7 +85,6 @@ __all__ = [
     "device",
     "diffuse",
     "dpmpp_2m",
-    "ending",
     "euler",
     "euler_maruyama",
     "exp_ab",

@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 def _train(args: argparse.Namespace) -> None:
     import time
 
-    from .recipes import digits_judge, digits_recipe, measure, train_digits
+    from .experiments.digits import digits_judge, digits_recipe, measure, train_digits
 
     start = time.perf_counter()
     checkpoints = FilePath(args.out) / "checkpoints"
@@ -66,8 +66,8 @@ def _train(args: argparse.Namespace) -> None:
 def _picture(model: LatentDiffusion, seed: int, out: FilePath, n: int = 100, **options: Any) -> None:
     import torch
 
-    from .condition import Condition
     from .files import atomic_file
+    from .nn import Condition
     from .runtime import seeded
     from .viz import contact_sheet
     from .viz.widgets import png

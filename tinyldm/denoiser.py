@@ -1,4 +1,4 @@
-"""Floor 3. Network + path + row = a denoiser: from x_t to a Prediction. And guidance between two of them."""
+"""Network + path + parametrisation = a denoiser: from x_t to a Prediction. And guidance between two of them."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -6,27 +6,28 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .condition import Condition
+from .dynamics import Dynamics
 from .errors import choose, expect
+from .nn import Condition
 from .path import Path
-from .prediction import ROWS, Predict, Prediction, Row, resolve
+from .prediction import PARAMETRISATIONS, Predict, Prediction, Row, resolve
 
 
 @dataclass(frozen=True)
 class Denoiser:
     """A network (x, clock, cond) -> y read as a prediction of x0 and eps.
 
-    net: called with x (B, ...), the path's clock (B,), and a ``Condition``. row: what its output means.
-    Raises ``ValueError`` for an unknown row.
+    net: called with x (B, ...), the path's clock (B,), and a ``Condition``. parametrisation: what its
+    output means. Raises ``ValueError`` for an unknown one.
     """
 
     net: torch.nn.Module
     path: Path
-    row: str | Row
+    parametrisation: str | Row
 
     def __post_init__(self) -> None:
-        if not callable(self.row):
-            choose("row", self.row, ROWS)
+        if not callable(self.parametrisation):
+            choose("parametrisation", self.parametrisation, PARAMETRISATIONS)
 
     def output(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         """The network's raw output y, (B, ...). t: () or (B,)."""
@@ -36,11 +37,15 @@ class Denoiser:
     def __call__(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Prediction:
         """Predict x0 and eps, both (B, ...), from noisy x at time t in [0, 1]."""
         t = torch.as_tensor(t)
-        return resolve(self.row, self.path, x, t, self.output(x, t, cond))
+        return resolve(self.parametrisation, self.path, x, t, self.output(x, t, cond))
 
     def given(self, cond: Condition | None) -> Predict:
         """This denoiser with the condition fixed: a function of (x, t) alone."""
         return partial(self, cond=cond)
+
+    def dynamics(self, cond: Condition | None = None) -> Dynamics:
+        """What moves noise back to the data of this condition, on this denoiser's own path."""
+        return Dynamics(self.path, self.given(cond))
 
 
 def guided(conditional: Predict, unconditional: Predict, scale: float) -> Predict:

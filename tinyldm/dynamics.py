@@ -1,4 +1,4 @@
-"""Floor 3. A path and a prediction make the reverse process: its score, its ODE, its family of SDEs."""
+"""A path and a prediction make the reverse process: its score, its ODE, its family of SDEs."""
 
 import math
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .broadcast import expand, mix
 from .errors import expect
 from .path import Path
 from .prediction import Predict
-from .shapes import expand, mix
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Floor 0. How the library says no: name the argument, what was given, what was expected."""
+"""How the library says no: name the argument, what was given, what was expected."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""Floor 0. Nothing is lost: what is written goes to a temporary name first and is renamed when whole."""
+"""Nothing is lost: what is written goes to a temporary name first and is renamed when whole."""
 
 import json
 import os

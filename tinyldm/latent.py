@@ -1,10 +1,8 @@
-"""Floor 5. Autoencoder + scale and shift + denoiser = a latent diffusion model, saved and loaded as one folder."""
+"""Autoencoder + scale and shift + denoiser = a latent diffusion model, saved and loaded as one folder."""
 
-import inspect
 import json
 import os
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, cast
 
@@ -12,18 +10,19 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .condition import Condition
 from .denoiser import Denoiser, guided
 from .dynamics import Dynamics
 from .errors import choose, expect, in_range, whole_number
 from .files import atomic_folder, read_json
-from .grids import grid
 from .nn import AutoencoderConfig
+from .nn import Condition
+from .nn.packing import pack, unpack
 from .nn.weights import build, load_state, open_state
-from .packing import pack, unpack
 from .path import PATHS, Path
 from .runtime import normal
 from .solvers import STEPS, Solver, Step, sample
+from .solvers.grids import grid
+from .solvers.loop import told
 from .space import LatentSpace
 
 __all__ = ["LatentDiffusion", "LatentSpace", "pack", "unpack"]
@@ -73,9 +72,7 @@ class LatentDiffusion:
         on = cond.to(weight.device)
         step: Step | Solver = choose("solver", solver, STEPS) if isinstance(solver, str) else solver
         if not isinstance(step, Solver):
-            chance = inspect.signature(step).parameters.get("generator")
-            if chance is not None and chance.default is None:  # a stochastic step that brings no generator of its own
-                step = partial(step, generator=generator)
+            step = told(step, generator=generator)
         path = self.denoiser.path
         ts = grid(path, steps, kind)
         noise = normal((n, *self.latent), generator, weight) * path.sigma(ts[0])
@@ -103,7 +100,7 @@ class LatentDiffusion:
             "autoencoder": self.space.autoencoder.config.as_dict(),
             "denoiser": {"_class_name": type(network).__name__, **network.config.as_dict()},
             "path": {"name": type(path).__name__, **_fields(path)},
-            "row": self.denoiser.row,
+            "parametrisation": self.denoiser.parametrisation,
             **self.space.numbers(),
             "latent": list(self.latent),
         }

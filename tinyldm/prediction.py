@@ -1,4 +1,4 @@
-r"""Floor 2. What a network may predict: every parametrisation is one row (a, b), the target y = a x0 + b eps.
+r"""What a network may predict: every parametrisation is one row (a, b), the target y = a x0 + b eps.
 
 Together with :math:`x_t = \alpha x_0 + \sigma \varepsilon` a row makes two linear equations in two unknowns,
 so one function turns any network's output into both the clean data and the noise.
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .broadcast import mix
 from .errors import choose, expect, in_range
 from .path import Path
-from .shapes import mix
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def _edm(path: Path, t: Tensor) -> tuple[Tensor, Tensor]:
     return level / (SIGMA_DATA * total), -SIGMA_DATA / total
 
 
-ROWS: dict[str, Row] = {
+PARAMETRISATIONS: dict[str, Row] = {
     "x0": lambda path, t: (torch.ones_like(t), torch.zeros_like(t)),
     "eps": lambda path, t: (torch.zeros_like(t), torch.ones_like(t)),
     "v": lambda path, t: (-path.sigma(t), path.alpha(t)),
@@ -44,51 +44,55 @@ ROWS: dict[str, Row] = {
     "flow": lambda path, t: (path.d_alpha(t), path.d_sigma(t)),
     "edm": _edm,
 }
-PARAMETRIZATIONS = ROWS.keys()
 
 
-def _row(row: str | Row, path: Path, t: Tensor) -> tuple[Tensor, Tensor]:
-    return (row if callable(row) else choose("row", row, ROWS))(path, t)
+def _row(parametrisation: str | Row, path: Path, t: Tensor) -> tuple[Tensor, Tensor]:
+    row = parametrisation if callable(parametrisation) else choose("parametrisation", parametrisation, PARAMETRISATIONS)
+    return row(path, t)
 
 
-def target(row: str | Row, path: Path, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+def target(parametrisation: str | Row, path: Path, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
     """What the network is trained on, y = a x0 + b eps. Implements :eq:`row`.
 
-    row: a name of ``PARAMETRIZATIONS`` or a function (path, t) -> (a, b). x0, eps: (B, ...), alike. t: () or (B,).
-    Raises ``ValueError`` for an unknown row, shapes that differ, a time outside [0, 1] or one at which a or b is infinite.
+    parametrisation: a name of ``PARAMETRISATIONS`` or a function (path, t) -> (a, b). x0, eps: (B, ...), alike. t: () or (B,).
+    Raises ``ValueError`` for an unknown parametrisation, shapes that differ, a time outside [0, 1] or one at which a or b is
+    infinite.
     """
     t = torch.as_tensor(t)
     expect(eps.shape == x0.shape, "eps", f"shape {tuple(eps.shape)}", f"the shape of x0, {tuple(x0.shape)}")
     in_range("t", t, 0.0, 1.0)
-    a, b = (torch.as_tensor(c) for c in _row(row, path, t))
+    a, b = (torch.as_tensor(c) for c in _row(parametrisation, path, t))
     if t.device.type == "cpu":
-        expect(bool((a.isfinite() & b.isfinite()).all()), "t", t.tolist(), f"times at which the row {row!r} is finite")
+        expect(
+            bool((a.isfinite() & b.isfinite()).all()), "t", t.tolist(), f"times at which {parametrisation!r} is finite"
+        )
     return mix(a, x0, b, eps)
 
 
-def resolve(row: str | Row, path: Path, x: Tensor, t: Tensor, y: Tensor) -> Prediction:
+def resolve(parametrisation: str | Row, path: Path, x: Tensor, t: Tensor, y: Tensor) -> Prediction:
     """Solve the two linear equations for x0 and eps. Implements :eq:`resolve`.
 
     x: noisy data at time t, y: the network's output, both (B, ...). t: () or (B,).
-    Raises ``ValueError`` for shapes that differ and where the row says nothing new: eps or score when alpha(t) = 0, x0 when
+    Raises ``ValueError`` for shapes that differ and where the output says nothing new: eps or score when alpha(t) = 0, x0 when
     sigma(t) = 0.
     """
     expect(y.shape == x.shape, "y", f"shape {tuple(y.shape)}", f"the shape of x, {tuple(x.shape)}")
-    inverse = path.at(t).value(row, lambda ts: _inverse(row, path, ts))
+    inverse = path.at(t).value(parametrisation, lambda ts: _inverse(parametrisation, path, ts))
     a, b, c, d = inverse.unbind(-1) if isinstance(inverse, Tensor) else inverse
     return Prediction(mix(a, x, b, y), mix(c, x, d, y))
 
 
-def _inverse(row: str | Row, path: Path, t: Tensor) -> Tensor:
+def _inverse(parametrisation: str | Row, path: Path, t: Tensor) -> Tensor:
     """The inverse of [[alpha, sigma], [a, b]] at times t (n,), row by row, (n, 4)."""
     in_range("t", t, 0.0, 1.0)
     alpha, sigma = path.alpha(t), path.sigma(t)
-    a, b = _row(row, path, t)
+    a, b = _row(parametrisation, path, t)
     det = alpha * b - sigma * a
     if det.device.type == "cpu":
         lost = t[~(torch.isfinite(det) & (det != 0))]
         if lost.numel():
             raise ValueError(
-                f"row={row!r}: at t={lost.tolist()} the output does not determine x0 and eps (alpha or sigma is 0)"
+                f"parametrisation={parametrisation!r}: at t={lost.tolist()} the output does not determine x0 and eps "
+                "(alpha or sigma is 0)"
             )
     return torch.stack([b / det, -sigma / det, -a / det, alpha / det], dim=-1)

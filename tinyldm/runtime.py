@@ -1,7 +1,8 @@
-"""Floor 0. Where and how big: the device, the scale, and generators that are handed around, never global."""
+"""Where and how big: the device, the scale, and generators that are handed around, never global."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -34,6 +35,14 @@ def scale() -> str:
 def seeded(seed: int) -> torch.Generator:
     """A fresh CPU generator. Noise is drawn on the CPU everywhere, so that a seed means one picture on any device."""
     return torch.Generator().manual_seed(seed)
+
+
+@contextmanager
+def reseeded(seed: int) -> Iterator[None]:
+    """Fresh modules inside take their initial weights from this seed; torch's own generator is put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def normal(shape: Sequence[int], generator: torch.Generator | None, like: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Floor 5. Between images and the latents that a denoiser sees: an autoencoder, then scale and shift, then packing."""
+"""Between images and the latents that a denoiser sees: an autoencoder, then scale and shift, then packing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

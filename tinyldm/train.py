@@ -1,4 +1,4 @@
-"""Floor 5. The training loop: AdamW, a moving average of the weights, checkpoints from which a run resumes exactly."""
+"""The training loop: AdamW, a moving average of the weights, checkpoints from which a run resumes exactly."""
 
 import json
 import math

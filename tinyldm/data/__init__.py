@@ -1,4 +1,4 @@
-"""Floor 5. Data sets by name."""
+"""Data sets by name."""
 
 import inspect
 from collections.abc import Callable

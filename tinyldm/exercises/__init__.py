@@ -1,19 +1,6 @@
-"""Top floor. Exercises that a machine grades and explains: what went wrong, never the solution."""
+"""Exercises that a machine grades and explains: what went wrong, never the solution."""
 
-from . import (  # noqa: F401  each chapter's module registers its exercises
-    ch00,
-    ch01,
-    ch02,
-    ch03,
-    ch04,
-    ch05,
-    ch06,
-    ch07,
-    ch08,
-    ch09,
-    ch10,
-    ch11,
-)
+from . import ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08, ch09, ch10, ch11  # noqa: F401
 from .core import EXERCISES, Exercise, check, names
 
 __all__ = ["EXERCISES", "Exercise", "check", "names"]

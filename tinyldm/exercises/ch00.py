@@ -6,15 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..broadcast import expand
 from ..denoiser import guided
 from ..dynamics import Dynamics
-from ..grids import grid
 from ..metrics import psnr
 from ..path import VP, Path
 from ..prediction import Predict, Prediction
 from ..runtime import seeded
-from ..shapes import expand
 from ..solvers import ddim, sample
+from ..solvers.grids import grid
 from .core import Exercise, grade_choice, grade_function, register
 
 

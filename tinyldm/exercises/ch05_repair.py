@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..gaussian import GaussianMixture
-from ..grids import grid
 from ..path import VP, DiscreteVP, Path
 from ..prediction import Predict
 from ..runtime import seeded
+from ..solvers.grids import grid
 from .core import Dials, grade_dials
 
 

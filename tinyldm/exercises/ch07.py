@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..gaussian import GaussianMixture
-from ..grids import grid
 from ..path import VP, Path
 from ..runtime import seeded
+from ..solvers.grids import grid
 from .ch07_mistakes import FACTORS, SAMPLERS, STEPS, TWEEDIES
 from .core import Exercise, grade_choice, grade_function, register
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..dynamics import Dynamics
 from ..gaussian import GaussianMixture
-from ..grids import grid
 from ..path import VP, Path, RectifiedFlow
 from ..runtime import seeded
 from ..solvers import dpmpp_2m, sample
+from ..solvers.grids import grid
 from .ch08_mistakes import EXPONENTIALS, HEUNS, ORDERS, SOLVERS
 from .core import Exercise, grade_choice, grade_function, register
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..broadcast import expand
+from ..losses.times import shift_times
 from ..runtime import seeded
-from ..shapes import expand
-from ..times import shift_times
 from .ch09_mistakes import BOTH, DATA, LOSSES, NOISE, REFLOWS, SHIFTS
 from .core import Exercise, Rows, grade_choice, grade_function, grade_rows, register
 

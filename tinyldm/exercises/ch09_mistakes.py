@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..shapes import expand
-from ..times import shift_times
+from ..broadcast import expand
+from ..losses.times import shift_times
 from .core import Wrong
 
 

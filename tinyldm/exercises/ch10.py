@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..nn.sinusoids import sinusoids
 from ..runtime import seeded
-from ..sinusoids import sinusoids
 from .ch10_mistakes import ATTENTIONS, BLOCKS, PASSES, WAVES
 from .core import Exercise, grade_choice, grade_function, register
 

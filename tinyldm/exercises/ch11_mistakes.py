@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..packing import unpack
+from ..nn.packing import unpack
 from .core import Wrong
 
 

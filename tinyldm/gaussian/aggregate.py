@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..broadcast import rows
 from ..errors import expect
-from ..shapes import rows
 from .diagonal import DiagonalGaussian
 
 ENTRIES = 2**23  # how many differences are held in memory at once

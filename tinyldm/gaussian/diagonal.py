@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..broadcast import rows
 from ..errors import expect
 from ..runtime import normal
-from ..shapes import rows
 
 
 def reparameterize(mean: Tensor, std: Tensor, eps: Tensor) -> Tensor:
@@ -58,7 +58,11 @@ class DiagonalGaussian:
 
         Source: Kingma and Welling (2014), appendix B.
         """
-        return _total(self.mean**2 + self.logvar.exp() - 1 - self.logvar) / 2
+        return _total(self.kl_of_entries())
+
+    def kl_of_entries(self) -> Tensor:
+        """KL(self || N(0, I)) of every entry by itself, in nats, (B, ...)."""
+        return (self.mean**2 + self.logvar.exp() - 1 - self.logvar) / 2
 
     def nll(self, x: Tensor) -> Tensor:
         """-log density of x in nats, summed over all but the batch, (B,). x: (B, ...)."""

@@ -10,11 +10,11 @@ import math
 import torch
 from torch import Tensor
 
+from ..broadcast import rows
 from ..errors import expect, in_range, whole_number
 from ..path import Path
 from ..prediction import Predict, Prediction
 from ..runtime import normal
-from ..shapes import rows
 
 
 class GaussianMixture:

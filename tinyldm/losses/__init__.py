@@ -1,4 +1,4 @@
-"""Floor 4. What is minimised. Each loss is a number for each sample, (B,): the mean is the caller's."""
+"""What is minimised, and at which times. Each loss is a number for each sample, (B,): the mean is the caller's."""
 
 from .adversarial import adaptive_weight, hinge_discriminator, hinge_generator
 from .autoencoding import (
@@ -13,7 +13,14 @@ from .autoencoding import (
 from .beta import EffectiveBeta, beta_loss, effective_beta
 from .denoising import WEIGHTINGS, denoising_loss, score_matching_loss
 from .perceptual import Features, perceptual_distance
-from .questions import DAMAGES, damaged, question_loss, recoloured, turned
+from .pretext import DAMAGES, damaged, pretext_loss, recoloured, turned
+from .times import (
+    antithetic_times,
+    importance_times,
+    logit_normal_times,
+    shift_times,
+    stratified_times,
+)
 
 __all__ = [
     "DAMAGES",
@@ -22,6 +29,7 @@ __all__ = [
     "EffectiveBeta",
     "Features",
     "adaptive_weight",
+    "antithetic_times",
     "autoencoder_loss",
     "best_variance",
     "beta_loss",
@@ -32,11 +40,15 @@ __all__ = [
     "gaussian_nll",
     "hinge_discriminator",
     "hinge_generator",
+    "importance_times",
+    "logit_normal_times",
     "negative_elbo",
     "perceptual_distance",
-    "question_loss",
+    "pretext_loss",
     "recoloured",
     "reconstruction_error",
     "score_matching_loss",
+    "shift_times",
+    "stratified_times",
     "turned",
 ]

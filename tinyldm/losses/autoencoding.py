@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+from ..broadcast import expand, rows
 from ..errors import choose, expect
 from ..gaussian import DiagonalGaussian
-from ..shapes import expand, rows
 
 
 def alike(x: Tensor, x_hat: Tensor, posterior: DiagonalGaussian | None = None) -> None:
@@ -99,9 +99,8 @@ def free_bits(posterior: DiagonalGaussian, floor: float, group: str = "entry") -
     """
     expect(floor >= 0, "floor", floor, "a number of nats >= 0")
     by_channel = choose("group", group, {"entry": False, "channel": True})
-    mean, logvar = posterior.mean, posterior.logvar
-    kl = (mean**2 + logvar.exp() - 1 - logvar) / 2
+    kl = posterior.kl_of_entries()
     if by_channel:
         kl = kl.flatten(2).sum(2) if kl.ndim > 2 else kl
-        return kl.mean(0).clamp(min=floor).sum().expand(len(mean))
+        return kl.mean(0).clamp(min=floor).sum().expand(len(posterior.mean))
     return rows(kl.clamp(min=floor)).sum(1)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..broadcast import rows
 from ..errors import choose, expect
 from ..gaussian import DiagonalGaussian
-from ..shapes import rows
 from .autoencoding import alike
 
 

@@ -5,23 +5,24 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..condition import Condition
+from ..broadcast import expand, rows
 from ..denoiser import Denoiser
 from ..dynamics import Dynamics
 from ..errors import choose, expect
+from ..nn.condition import Condition
 from ..path import Path
 from ..prediction import target
-from ..shapes import expand, rows
 
 
 def denoising_loss(denoiser: Denoiser, x0: Tensor, eps: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
     """Squared error of the network's output against its target, a mean over entries, (B,). Implements :eq:`denoising-loss`.
 
-    x0, eps: (B, ...), alike. t: (B,) in [0, 1]. The row decides what the target is, and with it the implied weighting.
+    x0, eps: (B, ...), alike. t: (B,) in [0, 1]. The parametrisation decides what the target is, and with
+    it the implied weighting.
     Source: Ho et al. (2020), equation 14; Salimans and Ho (2022), section 4, for targets other than the noise.
     """
     path = denoiser.path
-    y, wanted = denoiser.output(path.marginal(x0, eps, t), t, cond), target(denoiser.row, path, x0, eps, t)
+    y, wanted = denoiser.output(path.marginal(x0, eps, t), t, cond), target(denoiser.parametrisation, path, x0, eps, t)
     expect(
         y.shape == wanted.shape, "denoiser", f"output of shape {tuple(y.shape)}", f"{tuple(wanted.shape)}, as the data"
     )

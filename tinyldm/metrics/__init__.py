@@ -1,4 +1,4 @@
-"""Floor 5. Measures: how faithful a reconstruction is, how close a set of samples is to a set of data, how new each one is."""
+"""Measures: how faithful a reconstruction is, how close a set of samples is to a set of data, how new each one is."""
 
 from .images import psnr, ssim
 from .judge import Judge

@@ -2,31 +2,34 @@
 
 from . import names, presets, tiling, weights
 from .autoencoder import AutoencoderConfig, AutoencoderKL
+from .condition import Condition, sdxl_vector
 from .controlnet import ControlNet, ControlNetConfig
 from .discriminator import DiscriminatorConfig, PatchDiscriminator
 from .features import FeatureNet, FeatureNetConfig, VGG16Features
 from .mmdit import MMDiT, MMDiTConfig
-from .pointcoder import PointCoder, PointCoderConfig
-from .points import PointNet, PointNetConfig
+from .packing import pack, unpack
+from .points import MLP, MLPConfig, PointCoder, PointCoderConfig
 from .quantizer import QuantizerConfig, VectorQuantizer
+from .sinusoids import sinusoids
 from .tiling import decode_tiled, encode_tiled
 from .unet import UNet, UNetConfig
 
 __all__ = [
+    "MLP",
     "AutoencoderConfig",
     "AutoencoderKL",
+    "Condition",
     "ControlNet",
     "ControlNetConfig",
     "DiscriminatorConfig",
     "FeatureNet",
     "FeatureNetConfig",
+    "MLPConfig",
     "MMDiT",
     "MMDiTConfig",
     "PatchDiscriminator",
     "PointCoder",
     "PointCoderConfig",
-    "PointNet",
-    "PointNetConfig",
     "QuantizerConfig",
     "UNet",
     "UNetConfig",
@@ -35,7 +38,11 @@ __all__ = [
     "decode_tiled",
     "encode_tiled",
     "names",
+    "pack",
     "presets",
+    "sdxl_vector",
+    "sinusoids",
     "tiling",
+    "unpack",
     "weights",
 ]

@@ -5,11 +5,21 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from ..errors import choose, expect
+from ..runtime import reseeded
 
 
 @dataclass(frozen=True)
 class Config:
     """Base of the frozen configuration of a network; ``.build()`` of a subclass makes the module."""
+
+    def build(self) -> Any:
+        """The module, freshly initialised."""
+        raise NotImplementedError
+
+    def seeded(self, seed: int) -> Any:
+        """The module that ``build`` makes, initialised from this seed; the global generator stays as it was."""
+        with reseeded(seed):
+            return self.build()
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values."""

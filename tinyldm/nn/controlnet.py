@@ -8,11 +8,9 @@ from typing import Self
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..condition import Condition
 from ..errors import expect, image_batch, whole_number
-from .descent import Descent
-from .sizes import UNetSizes
-from .unet import UNet
+from .condition import Condition
+from .unet import Descent, UNet, UNetSizes
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """The bricks that convolutional networks are built from: residual block, down- and upsampling, time embedding."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..sinusoids import sinusoids
+from ..errors import in_range
+from .sinusoids import sinusoids
 
 
 class ResBlock(nn.Module):
@@ -92,3 +94,17 @@ class TimeEmbedding(Perceptron):
     def forward(self, t: Tensor) -> Tensor:
         waves = sinusoids(t, self.dim, self.freq_shift, self.cosine_first)
         return super().forward(waves.to(self.linear1.weight))
+
+
+class LabelEmbedding(nn.Embedding):
+    """One of ``classes`` labels as a vector; the last row, number ``classes``, is the vector of "no label"."""
+
+    def __init__(self, classes: int, dim: int) -> None:
+        super().__init__(classes + 1, dim)
+
+    def of(self, label: Tensor | None, batch: int) -> Tensor:
+        """(B,) -> (B, dim); None stands for no label in the whole batch. Raises ``ValueError`` for a label out of range."""
+        null = self.num_embeddings - 1
+        label = torch.full((batch,), null, device=self.weight.device) if label is None else label
+        in_range("cond.label", label, 0, null)
+        return self(label)

@@ -7,13 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..condition import Condition
 from ..errors import expect, image_batch, whole_number
-from ..packing import pack, unpack
-from .clock import Clock, waves
+from .attention import EPS, JointBlock, SingleBlock, Stream, modulate, modulation
+from .condition import Condition
 from .config import Config
-from .joint import EPS, JointBlock, SingleBlock, Stream, modulate, modulation
+from .layers import LabelEmbedding, Perceptron
+from .packing import pack, unpack
 from .positions import CroppedTable, StretchedTable, rotation
+from .sinusoids import sinusoids
+
+WAVES = 256  # sinusoids of a time, whatever the network's width
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,38 @@ class MMDiTConfig(Config):
         return MMDiT(self)
 
 
+class Clock(nn.Module):
+    """The sum of what time, guidance, vector and label each say, through SiLU: what every modulation starts from.
+
+    (sinusoids of the time and, or None, of the guidance, (B, 256), cond) -> (B, width).
+    vector, classes: 0 for a network without.
+    Source: Peebles and Xie (2023), section 3.2 (label); Esser et al. (2024), section 4 (vector); FLUX.1's code (guidance).
+    """
+
+    def __init__(self, width: int, vector: int = 0, classes: int = 0, guidance: bool = False) -> None:
+        super().__init__()
+        self.time = Perceptron(WAVES, width)
+        self.guidance = Perceptron(WAVES, width) if guidance else None
+        self.vector = Perceptron(vector, width) if vector else None
+        self.label = LabelEmbedding(classes, width) if classes else None
+
+    def forward(self, time: Tensor, guidance: Tensor | None, cond: Condition) -> Tensor:
+        """Raises ``ValueError`` for a label out of range."""
+        emb = self.time(time)
+        if self.guidance is not None and guidance is not None:
+            emb = emb + self.guidance(guidance)
+        if self.vector is not None and cond.vector is not None:
+            emb = emb + self.vector(cond.vector.to(time))
+        if self.label is not None:
+            emb = emb + self.label.of(cond.label, len(time))
+        return F.silu(emb)
+
+
+def waves(t: Tensor, factor: int, freq_shift: int, like: Tensor) -> Tensor:
+    """Sinusoids of factor * t, (B,) -> (B, 256), in the type of ``like``; computed in single precision at least."""
+    return sinusoids(t * factor, WAVES, freq_shift).to(like.dtype)
+
+
 class MMDiT(nn.Module):
     """(x, t, cond) -> an output like x, with ``config.out`` channels.
 
@@ -146,13 +181,10 @@ class MMDiT(nn.Module):
         """Refuse what this network cannot take."""
         config = self.config
         image_batch("x", x, config.in_channels, config.patch)
-        needed = [slot for slot in ("tokens", "vector", "guidance") if getattr(config, slot)]
+        slots = {"tokens": config.tokens, "vector": config.vector, "guidance": int(config.guidance)}
+        needed = {slot: width for slot, width in slots.items() if width}
         welcome = ["label"] * bool(config.classes) + ["tokens_mask"] * bool(config.tokens)
         cond.suits(len(x), needed, welcome)
-        for slot, wanted in (("tokens", config.tokens), ("vector", config.vector)):
-            given = getattr(cond, slot)
-            if given is not None:
-                expect(given.shape[-1] == wanted, f"cond.{slot}", f"width {given.shape[-1]}", f"width {wanted}")
 
     def _embs(self, t: Tensor | float, cond: Condition, like: Tensor) -> list[Tensor]:
         """What every clock says, (B, width) each."""

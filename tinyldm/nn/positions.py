@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import expect
-from ..sinusoids import sinusoids
+from .sinusoids import sinusoids
 
 THETA = 10000.0  # the slowest rotation turns about this many times slower than the fastest
 Rotation = tuple[Tensor, Tensor]  # cosines and sines of a token's angles, (tokens, D/2) each

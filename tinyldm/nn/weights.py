@@ -23,8 +23,7 @@ from .features import FeatureNetConfig
 from .foreign import FAMILIES, READERS
 from .mmdit import MMDiTConfig
 from .names import OWN, canonical, names, spoken
-from .pointcoder import PointCoderConfig
-from .points import PointNetConfig
+from .points import MLPConfig, PointCoderConfig
 from .quantizer import QuantizerConfig
 from .unet import UNetConfig
 
@@ -34,7 +33,7 @@ CLASSES: dict[str, type[Config]] = {  # our own networks by class, saved with ou
     "MMDiT": MMDiTConfig,
     "PatchDiscriminator": DiscriminatorConfig,
     "PointCoder": PointCoderConfig,
-    "PointNet": PointNetConfig,
+    "MLP": MLPConfig,
     "UNet": UNetConfig,
     "VectorQuantizer": QuantizerConfig,
 }

@@ -1,9 +1,10 @@
-"""Floor 1. Paths from data to noise: alpha and sigma as functions of a time in [0, 1]."""
+"""Paths from data to noise: alpha and sigma as functions of a time in [0, 1]; the forward SDE."""
 
 from .base import Moment, Path
 from .continuous import VE, VP, CosineVP, RectifiedFlow, SubVP
 from .discrete import DiscreteVP
+from .forward import diffuse
 
 PATHS: dict[str, type[Path]] = {path.__name__: path for path in (VP, SubVP, VE, CosineVP, RectifiedFlow, DiscreteVP)}
 
-__all__ = ["PATHS", "VE", "VP", "CosineVP", "DiscreteVP", "Moment", "Path", "RectifiedFlow", "SubVP"]
+__all__ = ["PATHS", "VE", "VP", "CosineVP", "DiscreteVP", "Moment", "Path", "RectifiedFlow", "SubVP", "diffuse"]

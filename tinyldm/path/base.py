@@ -5,13 +5,14 @@ Time runs from t = 0, data, to t = 1, noise, and :math:`x_t = \alpha_t x_0 + \si
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..broadcast import mix
 from ..errors import expect, in_range
-from ..shapes import mix
 
 EARLIEST = 1e-12  # where sigma grows like a root its slope is infinite at 0, and g^2 is the limit
 
@@ -92,72 +93,59 @@ class Path:
         return mix(self.alpha(t), x0, self.sigma(t), eps)
 
     def at(self, t: Tensor) -> "Moment":
-        """All coefficients at time t, each computed when first asked for: floats for t (), tensors for t (B,)."""
+        """All coefficients at time t, each computed when first asked for: floats for t (), tensors for t (B,).
+
+        A time () is looked up again while the path's numbers stay what they were; a path that holds anything but numbers
+        and fixed tensors, such as weights to be learned, is asked anew each time.
+        """
         t = torch.as_tensor(t)
         if t.ndim or t.requires_grad:
-            return Moment(self, t, {}, None)
-        place = t.item()
-        known = self.__dict__.get("_known", {})
-        return known.get(place) or Moment(self, torch.tensor([place], dtype=torch.float64), {}, 0)
-
-    def remember(self, ts: Tensor) -> None:
-        """Until ``forget``, compute what is asked at one of the times ts (n,) for all of them in one go.
-
-        The last grid's numbers are taken up again while nothing that the path holds has changed.
-        """
-        state = self._state()
-        before, last, known = self.__dict__.get("_last", (None, None, None))
-        if state is None or state != before or not torch.equal(last, ts):
-            table: dict[Any, Any] = {}
-            known = {t: Moment(self, ts, table, i) for i, t in enumerate(ts.tolist())}
-        self.__dict__.update(_last=(state, ts, known), _known=known)
-
-    def _state(self) -> tuple[Any, ...] | None:
-        """The path's numbers; None if it holds anything else, such as a network, whose changes cannot be seen."""
-        state: list[Any] = []
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor) and not value.requires_grad and not value.is_inference():
-                state += [name, id(value), value._version]
-            elif isinstance(value, int | float):
-                state += [name, value]
-            elif name not in ("_last", "_known"):
-                return None
-        return tuple(state)
-
-    def forget(self) -> None:
-        """Drop what ``remember`` made: a path whose numbers change afterwards is asked anew."""
-        self.__dict__.pop("_known", None)
+            return Moment(self, t)
+        held = tuple(_stamp(value) for value in vars(self).values())
+        make = _moment.__wrapped__ if None in held else _moment
+        return make(self, t.item(), held)
 
 
 class Moment:
     """A path at one time: alpha, sigma, their slopes and lam. floats where the time is (), tensors where it is (B,).
 
-    ts: (n,), of which this moment is number ``index`` (None: all of them); table: what has been computed at ts so far.
+    t: () or (B,). alone: read the numbers at t () as floats; otherwise they stay tensors.
     """
 
-    def __init__(self, path: Path, ts: Tensor, table: dict[Any, Any], index: int | None) -> None:
-        self.path, self.ts, self.table, self.index = path, ts, table, index
+    def __init__(self, path: Path, t: Tensor, alone: bool = False) -> None:
+        self.path, self.t, self.alone = path, t, alone
+        self.known: dict[str, Any] = {}
 
     def value(self, key: Any, function: Callable[[Tensor], Tensor]) -> Any:
-        """function(ts), (n, ...), at this moment; worked out once for all its times and remembered under ``key``."""
-        if key not in self.table:
-            column = function(self.ts)
-            self.table[key] = column if self.index is None else column.tolist()
-        return self.table[key] if self.index is None else self.table[key][self.index]
-
-    @property
-    def t(self) -> Tensor:
-        """The time, () or (B,)."""
-        return self.ts if self.index is None else self.ts[self.index]
+        """function(t), (n, ...), at this moment; worked out once and remembered under ``key`` if that is a name."""
+        if key in self.known:
+            return self.known[key]
+        found = function(self.t[None])[0].tolist() if self.alone else function(self.t)
+        if isinstance(key, str):
+            self.known[key] = found
+        return found
 
     def _of(self, key: str, function: Callable[[Tensor], Tensor]) -> Any:
-        return self.value(key, lambda ts: torch.as_tensor(function(ts), device=ts.device).expand(ts.shape))
+        return self.value(key, lambda t: torch.as_tensor(function(t), device=t.device).expand(t.shape))
 
     alpha = property(lambda self: self._of("alpha", self.path.alpha))
     sigma = property(lambda self: self._of("sigma", self.path.sigma))
     d_alpha = property(lambda self: self._of("d_alpha", self.path.d_alpha))
     d_sigma = property(lambda self: self._of("d_sigma", self.path.d_sigma))
     lam = property(lambda self: self._of("lam", self.path.lam))
+
+
+@lru_cache(maxsize=4096)  # without it a solver's steps take up to a third longer
+def _moment(path: Path, t: float, held: tuple[Any, ...]) -> Moment:
+    return Moment(path, torch.tensor(t, dtype=torch.float64), alone=True)
+
+
+def _stamp(value: Any) -> Any:
+    """What tells whether a path's number is still the same; None for what could change unseen."""
+    if isinstance(value, Tensor):
+        fixed = not value.requires_grad and not value.is_inference()
+        return (id(value), value._version) if fixed else None
+    return value if isinstance(value, int | float) else None
 
 
 def _derivative(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..broadcast import expand
 from ..errors import expect
-from ..shapes import expand
 from .base import Path
 
 

@@ -1,10 +1,12 @@
 """One loop, and steps that are pure functions of (dynamics, x, t, s, memory): from time t to time s.
 
 A step's memory is explicit: None at the start, then whatever the step handed back.
-Options of a step (``eta``, ``order``, ``generator``) are fixed with ``functools.partial``.
+Options of a step (``eta``, ``order``, ``generator``) are fixed with ``functools.partial``; what only the caller knows is
+handed to those that want it, see ``wants``.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,19 +29,36 @@ class Solver:
     def __call__(self, dynamics: Dynamics, x: Tensor, ts: Tensor, callback: Callback | None = None) -> Tensor:
         memory = None
         for i in range(len(ts) - 1):
-            x, memory = self.move(dynamics, x, ts, i, memory)
+            step = told(self.step, left=len(ts) - 2 - i)
+            x, memory = step(dynamics, x, ts[i], ts[i + 1], memory)
             if callback is not None:
                 callback(i, ts[i + 1], x)
         return x
 
-    def move(self, dynamics: Dynamics, x: Tensor, ts: Tensor, i: int, memory: Any) -> tuple[Tensor, Any]:
-        """The step from ts[i] to ts[i + 1]."""
-        return self.step(dynamics, x, ts[i], ts[i + 1], memory)
-
 
 def fixed(step: Step) -> Solver:
-    """The solver that takes one ``step`` for each interval of the grid."""
+    """The solver that takes one ``step`` for each interval of the grid, and tells it how many are left if it wants to know."""
     return Solver(step)
+
+
+def wants(*options: str) -> Callable[[Step], Step]:
+    """Say of a step what it wants to be told: "generator", its source of chance; "left", how many steps are still to come."""
+
+    def mark(step: Step) -> Step:
+        step.wants = options  # type: ignore[attr-defined]
+        return step
+
+    return mark
+
+
+def told(step: Step, **known: Any) -> Step:
+    """The step with those of the ``known`` options fixed that it wants and does not have yet."""
+    bare: Any = step
+    while isinstance(bare, partial):
+        known = {name: value for name, value in known.items() if name not in bare.keywords}
+        bare = bare.func
+    wanted = {name: known[name] for name in getattr(bare, "wants", ()) if name in known}
+    return partial(step, **wanted) if wanted else step
 
 
 def sample(
@@ -80,12 +99,8 @@ def _run(
 ) -> Tensor:
     expect(x.is_floating_point(), "x", x.dtype, "floating-point numbers")
     expect(isinstance(solver, Solver) or callable(solver), "solver", repr(solver), "a Solver or a step")
-    dynamics.path.remember(ts)
-    try:
-        x = (solver if isinstance(solver, Solver) else fixed(solver))(dynamics, x, ts, callback)
-        return dynamics.predict(x, ts[-1]).x0 if denoise else x
-    finally:
-        dynamics.path.forget()
+    x = (solver if isinstance(solver, Solver) else fixed(solver))(dynamics, x, ts, callback)
+    return dynamics.predict(x, ts[-1]).x0 if denoise else x
 
 
 def _finite(x: Tensor) -> Tensor:

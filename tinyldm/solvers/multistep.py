@@ -15,7 +15,7 @@ from torch import Tensor
 from ..dynamics import Dynamics
 from ..errors import whole_number
 from ..path import Moment
-from .stochastic import ddim
+from .ddim import or_ddim
 
 Past = tuple[tuple[float, Tensor], ...]  # (lam, predicted x0), the latest first
 Before = tuple[Moment, Tensor]  # the time and the state from which the last step started
@@ -28,11 +28,8 @@ def quadrature(places: Sequence[float], start: float, end: float) -> list[float]
     """Weights w: sum w_j p(places_j) is the integral of e^(lam - end) p(lam) from start to end for polynomials p.
 
     As many weights as places, all different; p of lower degree than that.
-    start may be minus infinity: then the latest value is simply kept, w = (1, 0, ...).
     Implements :eq:`exp-weights`.
     """
-    if math.isinf(start):
-        return [1.0] + [0.0] * (len(places) - 1)
     h = end - start
     lam = start + h * NODES
     return lagrange(places, lam, h * WEIGHTS * np.exp(lam - end))
@@ -52,8 +49,6 @@ def lagrange(places: Sequence[float], nodes: np.ndarray, density: np.ndarray) ->
 def midpoint(places: Sequence[float], start: float, end: float) -> list[float]:
     """The cheaper rule for two places: the polynomial's value half-way, times the integral of e^(lam - end)."""
     whole = -math.expm1(start - end)
-    if math.isinf(places[1]):
-        return [whole, 0.0]
     share = ((start + end) / 2 - places[0]) / (places[0] - places[1])
     return [whole * (1 + share), -whole * share]
 
@@ -67,6 +62,7 @@ def advance(x: Tensor, here: Moment, there: Moment, weights: Sequence[float], pa
     return x
 
 
+@or_ddim
 def dpmpp_2m(
     dynamics: Dynamics, x: Tensor, t: Tensor, s: Tensor, memory: Past | None = None
 ) -> tuple[Tensor, Past | None]:
@@ -75,14 +71,13 @@ def dpmpp_2m(
     Source: Lu et al., DPM-Solver++ (2022), algorithm 2.
     """
     here, there = dynamics.path.at(t), dynamics.path.at(s)
-    if there.alpha == 0:
-        return ddim(dynamics, x, t, s)
     past = ((here.lam, dynamics.predict(x, t).x0), *(memory or ()))[:2]
     places = [lam for lam, _ in past]
     rule = midpoint if len(past) == 2 else quadrature
     return advance(x, here, there, rule(places, here.lam, there.lam), past), past
 
 
+@or_ddim
 def exp_ab(
     dynamics: Dynamics, x: Tensor, t: Tensor, s: Tensor, memory: Past | None = None, *, order: int = 3
 ) -> tuple[Tensor, Past | None]:
@@ -94,12 +89,11 @@ def exp_ab(
     """
     check_order(order)
     here, there = dynamics.path.at(t), dynamics.path.at(s)
-    if there.alpha == 0:
-        return ddim(dynamics, x, t, s)
-    past = _finite(((here.lam, dynamics.predict(x, t).x0), *(memory or ()))[:order])
+    past = ((here.lam, dynamics.predict(x, t).x0), *(memory or ()))[:order]
     return advance(x, here, there, quadrature([lam for lam, _ in past], here.lam, there.lam), past), past
 
 
+@or_ddim
 def unipc(
     dynamics: Dynamics,
     x: Tensor,
@@ -117,15 +111,13 @@ def unipc(
     """
     check_order(order)
     here, there = dynamics.path.at(t), dynamics.path.at(s)
-    if there.alpha == 0:
-        return ddim(dynamics, x, t, s)
     latest = (here.lam, dynamics.predict(x, t).x0)
     past: Past = (latest,)
     if memory is not None:
         earlier, (before, start), reached = memory
         if x is reached:  # a state that was changed in between is taken as it is
             x = _corrected(start, before, here, latest, earlier)
-        past = _finite((latest, *earlier)[:order])
+        past = (latest, *earlier)[:order]
     places = [lam for lam, _ in past]
     weights = (midpoint if len(past) == 2 else quadrature)(places, here.lam, there.lam)
     moved = advance(x, here, there, weights, past)
@@ -134,16 +126,11 @@ def unipc(
 
 def _corrected(start: Tensor, before: Moment, here: Moment, latest: tuple[float, Tensor], earlier: Past) -> Tensor:
     """The step from ``before`` to ``here`` again, now that the prediction at its end is known."""
-    past = _finite((*earlier, latest))
+    past = (*earlier, latest)
     weights = quadrature([lam for lam, _ in past], before.lam, here.lam)
     if len(earlier) == 1:  # the paper's rule for this case: the average of both ends
         weights = [-math.expm1(before.lam - here.lam) / 2] * len(past)
     return advance(start, before, here, weights, past)
-
-
-def _finite(past: Past) -> Past:
-    """Without the predictions made where no data is left, lam = -infinity; the latest stays."""
-    return past[:1] + tuple(entry for entry in past[1:] if math.isfinite(entry[0]))
 
 
 def check_order(order: int) -> None:

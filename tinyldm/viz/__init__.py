@@ -1,4 +1,4 @@
-"""Top floor. Pictures and sliders; only notebooks and the book import these."""
+"""Pictures and sliders; only notebooks and the book import these."""
 
 from .architecture import Part, architecture, parts
 from .blocks import blocks, pieces

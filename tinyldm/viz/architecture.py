@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor, nn
 
-from ..condition import Condition
 from ..errors import whole_number
 from ..nn import UNet
-from ..nn.descent import Stage
+from ..nn.condition import Condition
+from ..nn.unet import Stage
 from .plots import COLORS, STYLE, WIDTH
 
 ROW = 1.0  # one level's height in the drawing; a column is one part wide

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 
-from ..nn.clock import Clock
-from ..nn.mmdit import MMDiT
+from ..nn.mmdit import Clock, MMDiT
 from .plots import COLORS, STYLE, WIDTH
 
 KINDS = {  # what a piece is for, and its colour

@@ -1,4 +1,4 @@
-"""Floor 6. Small trained models that come with the package, each in a folder with its card."""
+"""Small trained models that come with the package, each in a folder with its card."""
 
 from pathlib import Path as FilePath
 from typing import Any

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from ..sizes import UNetSizes
-from ..unet import UNetConfig
+from ..unet import UNetConfig, UNetSizes
 from .family import Family, Row
 from .unet_options import UNET_FACTS, write_unet
 

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import choose, expect
-from ..sizes import UNetSizes
-from ..unet import UNetConfig
+from ..unet import UNetConfig, UNetSizes
 from .options import levels, options, same
 
 PLAIN = {"DownBlock2D": False, "AttnDownBlock2D": True}  # a level's block type: whether it attends

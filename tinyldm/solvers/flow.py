@@ -1,14 +1,14 @@
-"""Floor 4. Flow matching: one model on another path, couplings made by a flow, and how straight its lines are."""
+"""Flow matching: one model on another path, couplings made by a flow, and how straight its lines are."""
 
 import torch
 from torch import Tensor
 
-from .dynamics import Dynamics
-from .errors import in_range, time_grid
-from .path import Path
-from .prediction import Predict, Prediction
-from .shapes import expand, rows
-from .solvers import Solver, Step, sample
+from ..broadcast import expand, rows
+from ..dynamics import Dynamics
+from ..errors import in_range, time_grid
+from ..path import Path
+from ..prediction import Predict, Prediction
+from .loop import Solver, Step, sample
 
 
 def on_path(predict: Predict, trained: Path, other: Path) -> Predict:

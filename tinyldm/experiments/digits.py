@@ -1,4 +1,4 @@
-"""Floor 6. The digits model from nothing to measures: what chapter 00 does slowly, in one call.
+"""The digits model from nothing to measures: what chapter 00 does slowly, in one call.
 
 A recipe is a table of sizes and budgets, one row a scale; the program is the same for all of them.
 """
@@ -9,20 +9,21 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .condition import Condition
-from .data import InMemory, load
-from .denoiser import Denoiser
-from .errors import choose
-from .latent import LatentDiffusion, LatentSpace
-from .losses import autoencoder_loss, denoising_loss
-from .metrics import Judge, frechet_distance, nearest_distance, psnr
-from .nn import AutoencoderConfig, AutoencoderKL, PointNet, UNet, UNetConfig
-from .path import VP, Path
-from .runtime import device, scale, seeded
-from .times import stratified_times
-from .train import Budget, Loss, fit
+from .. import zoo
+from ..data import InMemory, load
+from ..denoiser import Denoiser
+from ..errors import choose
+from ..latent import LatentDiffusion
+from ..metrics import Judge, frechet_distance, nearest_distance, psnr
+from ..nn import AutoencoderConfig, AutoencoderKL, Condition, UNet, UNetConfig
+from ..path import VP, Path
+from ..runtime import device, reseeded, scale, seeded
+from ..space import LatentSpace
+from ..train import Budget, fit
+from .training import denoise_loss, latents, reconstruct_loss, train_denoiser
 
-LABEL_DROPOUT = 0.1  # how often a label is hidden, so that the network also learns the unconditional case
+LATENTS = {"ci": 120, "cpu": 600, "gpu": 5000}  # updates of a denoiser beside the chapter's own
+IMAGES = {"ci": 60, "cpu": 300, "gpu": 4000}  # updates of an autoencoder beside the chapter's own
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,11 @@ class Recipe:
     denoiser_budget: Budget
     kl_weight: float = 1e-4
     path: Path = field(default_factory=VP)
-    row: str = "v"
+    parametrisation: str = "v"
 
     def networks(self, seed: int = 0) -> tuple[AutoencoderKL, UNet]:
         """Both networks, freshly initialised from this seed, on the device of ``runtime.device``."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with reseeded(seed):
             return self.autoencoder.build().to(device()), self.denoiser.build().to(device())
 
 
@@ -60,41 +60,6 @@ DIGITS = {
 def digits_recipe() -> Recipe:
     """The recipe of the scale that ``runtime.scale`` picks."""
     return choose("TINYLDM_SCALE", scale(), DIGITS)
-
-
-def reconstruct_loss(kl_weight: float) -> Loss:
-    """The autoencoder's training loss for ``fit``: encode, sample, decode, compare."""
-
-    def loss(module: AutoencoderKL, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        posterior = module.encode(batch["image"])
-        return autoencoder_loss(batch["image"], module.decode(posterior.sample(generator)), posterior, kl_weight).mean()
-
-    return loss
-
-
-def denoise_loss(path: Path, row: str) -> Loss:
-    """The denoiser's training loss for ``fit``: noise a latent to a random time and ask for the target back.
-
-    A batch with "label" trains the conditional and the unconditional case at once; one without, the unconditional one.
-    """
-
-    def loss(module: UNet | PointNet, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        x0 = batch["latent"]
-        t = stratified_times(path, len(x0), generator).to(x0.device)
-        eps = torch.randn(x0.shape, generator=generator).to(x0.device)
-        cond = Condition(batch.get("label"))
-        if cond.label is not None:
-            hidden = torch.rand(len(x0), generator=generator).to(x0.device) < LABEL_DROPOUT
-            cond = cond.drop(hidden, module.config.classes)
-        return denoising_loss(Denoiser(module, path, row), x0, eps, t, cond).mean()
-
-    return loss
-
-
-def latents(space: LatentSpace, images: InMemory, generator: torch.Generator) -> InMemory:
-    """The data set that the denoiser learns: one posterior sample an image, "latent" and "label"."""
-    z = space.encode(images.tensors["image"], generator).cpu()
-    return InMemory({"latent": z, "label": images.tensors["label"]})
 
 
 def train_digits(recipe: Recipe, seed: int = 0, folder: str | None = None, progress: bool = True) -> LatentDiffusion:
@@ -119,7 +84,7 @@ def train_digits(recipe: Recipe, seed: int = 0, folder: str | None = None, progr
     known = latents(space, images, generator)
     fit(
         net,
-        denoise_loss(recipe.path, recipe.row),
+        denoise_loss(recipe.path, recipe.parametrisation),
         known,
         recipe.denoiser_budget,
         generator=generator,
@@ -128,7 +93,7 @@ def train_digits(recipe: Recipe, seed: int = 0, folder: str | None = None, progr
         progress=progress,
     )
     c, h, w = known[0]["latent"].shape
-    return LatentDiffusion(space, Denoiser(net, recipe.path, recipe.row), (c, h, w))
+    return LatentDiffusion(space, Denoiser(net, recipe.path, recipe.parametrisation), (c, h, w))
 
 
 def digits_judge() -> Judge:
@@ -176,3 +141,38 @@ def measure(
         "nearest_real": nearest_distance(test["image"], train["image"]).median().item(),
         "sampling_seconds": seconds,
     }
+
+
+def latents_denoiser(
+    path: Path,
+    parametrisation: str,
+    data: InMemory,
+    *,
+    channels: tuple[int, ...] = (32, 64),
+    steps: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> tuple[Denoiser, Tensor]:
+    """A U-Net trained on latents "latent" (N, c, h, w), if there are any with "label" (N,), and its loss history.
+
+    channels: its widths, two levels of chapter 00's size if nothing is said. steps: None for what the scale allows.
+    """
+    config = UNetConfig(in_channels=data.tensors["latent"].shape[1], channels=channels)
+    budget = Budget(LATENTS[scale()] if steps is None else steps, 64, 2e-3)
+    return train_denoiser(config, path, parametrisation, data, budget, seed=seed, progress=progress)
+
+
+def digits_autoencoder(
+    kl_weight: float, *, steps: int | None = None, seed: int = 0, progress: bool = True
+) -> tuple[AutoencoderKL, Tensor]:
+    """An autoencoder of chapter 00's small size trained on digits with this KL weight (mean/mean), and its loss history."""
+    budget = Budget(IMAGES[scale()] if steps is None else steps, 32, 3e-3)
+    module, label = SMALL.seeded(seed).to(device()), f"KL weight {kl_weight:g}"
+    loss = reconstruct_loss(kl_weight)
+    return module, fit(module, loss, load("digits"), budget, generator=seeded(seed), label=label, progress=progress)
+
+
+def shipped_digits() -> tuple[LatentDiffusion, InMemory]:
+    """The digits model that comes with the library, and the latents of the training digits in its space."""
+    model = zoo.load("digits")
+    return model, latents(model.space, load("digits"), seeded(0))

@@ -1,8 +1,8 @@
-"""Floor 2. FLUX's packing: squares of latent pixels become the channels of one token, and back; nothing is lost."""
+"""FLUX's packing: squares of latent pixels become the channels of one token, and back; nothing is lost."""
 
 from torch import Tensor
 
-from .errors import expect, whole_number
+from ..errors import expect, whole_number
 
 
 def pack(z: Tensor, p: int = 2) -> Tensor:

@@ -1,4 +1,4 @@
-"""Floor 4. Exact log-likelihood: the probability-flow ODE is an invertible map, and its change of volume can be integrated."""
+"""Exact log-likelihood: the probability-flow ODE is an invertible map, and its change of volume can be integrated."""
 
 import math
 from collections.abc import Callable
@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .dynamics import Dynamics
-from .errors import expect, whole_number
-from .shapes import rows
+from ..broadcast import rows
+from ..dynamics import Dynamics
+from ..errors import expect, whole_number
 
 EARLY = 1e-4  # data enter at this fraction of t_min: near enough to t = 0 that the noise there does not matter
 

@@ -1,14 +1,14 @@
-"""Floor 6. One number moved, everything measured: the KL weight on points and on digits, and other middles beside it.
+"""One number moved, everything measured: the KL weight on points and on digits, and other middles beside it.
 
 A row is one training of an autoencoder and of a denoiser on its latents. ``table`` returns the rows that come with the
-library, three seeds of each; ``python -m tinyldm.sweeps points`` and ``... digits`` make them again.
+library, three seeds of each; ``python -m tinyldm.experiments.sweeps points`` and ``... digits`` make them again.
 """
 
 from pathlib import Path as FilePath
 from typing import Any
 
-from ..errors import choose
-from ..files import read_json
+from ...errors import choose
+from ...files import read_json
 from .digits import digits_row
 from .points import on_data, points_row
 

@@ -1,4 +1,4 @@
-"""Floor 6. The other ways to a latent space: a codebook in the middle, and a generator that has no encoder."""
+"""The other ways to a latent space: a codebook in the middle, and a generator that has no encoder."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .data import InMemory
-from .errors import expect
-from .gaussian import DiagonalGaussian
-from .losses import hinge_discriminator, hinge_generator
-from .nn import AutoencoderKL, PointCoder, PointCoderConfig, VectorQuantizer
-from .runtime import device, normal, scale, seeded
-from .studies import POINTS, points_autoencoder
-from .train import Budget, Loss, fit
+from ..data import InMemory
+from ..errors import expect
+from ..gaussian import DiagonalGaussian
+from ..losses import hinge_discriminator, hinge_generator
+from ..nn import AutoencoderKL, PointCoder, PointCoderConfig, VectorQuantizer
+from ..runtime import device, normal, reseeded, scale, seeded
+from ..train import Budget, Loss, fit
+from .points import POINTS, points_autoencoder
 
 CERTAIN = -30.0  # log-variance of a posterior that is a point
 
@@ -86,12 +86,12 @@ def points_gan(
     weights. steps: None for what the scale allows. Source: Goodfellow et al., Generative Adversarial Nets (2014).
     """
     steps = POINTS[scale()] if steps is None else steps
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with reseeded(seed):
         maker = PointCoderConfig(points.shape[1], latents, width=128).build().decoder.to(device())
         critic = PointCoderConfig(points.shape[1], 1, width=128).build().encoder.to(device())
         average = PointCoderConfig(points.shape[1], latents, width=128).build().decoder.to(device())
-    steppers = [torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.0, 0.9)) for net in (maker, critic)]
+    budget = Budget(steps, 256, 1e-3)
+    steppers = [torch.optim.Adam(net.parameters(), lr=budget.lr, betas=(0.0, 0.9)) for net in (maker, critic)]
     generator, like = seeded(seed), next(maker.parameters())
     for step in tqdm(range(steps), desc="GAN", disable=not progress, mininterval=0.5):
         real = points[torch.randint(len(points), (256,), generator=generator)].to(like)
@@ -99,9 +99,8 @@ def points_gan(
         critic_loss = hinge_discriminator(critic(real)[:, 0], critic(fake.detach())[:, 0])
         _update(steppers[1], critic_loss)
         _update(steppers[0], hinge_generator(critic(maker(normal((256, latents), generator, like)))[:, 0]))
-        decay = min(0.995, (2 + step) / (11 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(maker.parameters()), 1 - decay)
+            torch._foreach_lerp_(list(average.parameters()), list(maker.parameters()), 1 - budget.decay(step))
     return average.eval()
 
 

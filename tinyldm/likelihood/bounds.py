@@ -1,4 +1,4 @@
-"""Floor 4. Bounds and gradients from samples: the importance-weighted bound, and the score-function estimator."""
+"""Bounds and gradients from samples: the importance-weighted bound, and the score-function estimator."""
 
 import math
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .errors import expect, whole_number
-from .gaussian import DiagonalGaussian
+from ..errors import expect, whole_number
+from ..gaussian import DiagonalGaussian
 
 
 def log_weights(

@@ -1,4 +1,4 @@
-"""Make a sweep again: ``python -m tinyldm.sweeps points`` or ``python -m tinyldm.sweeps digits``.
+"""Make a sweep again: ``python -m tinyldm.experiments.sweeps points`` or ``python -m tinyldm.experiments.sweeps digits``.
 
 Every row is written as soon as it is measured; a run that was interrupted goes on with the rows that are missing.
 """
@@ -8,8 +8,8 @@ import sys
 import time
 from importlib import import_module
 
-from ..errors import choose
-from ..files import atomic_file, read_json
+from ...errors import choose
+from ...files import atomic_file, read_json
 from . import HERE, SWEEPS
 
 SEEDS = (0, 1, 2)
@@ -18,7 +18,7 @@ PLANS = {
     "digits": [("ae", 0.0), *(("vae", w) for w in (0.0, 1e-6, 1e-4, 1e-2, 1e-1, 1.0, 10.0)), ("vq", 0.0)],
 }
 SAID = {
-    "points": "2,000 points of six Gaussians; PointCoder 2 -> 2 -> 2, PointNet; weights sum/sum",
+    "points": "2,000 points of six Gaussians; PointCoder 2 -> 2 -> 2, MLP; weights sum/sum",
     "digits": "1,437 digits at 16 x 16; AutoencoderKL to 4 x 4 x 4, U-Net; weights mean/mean",
 }
 
@@ -37,7 +37,11 @@ def make(name: str) -> None:
             row = row_of(kind, weight, seed, steps)
             rows.append({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()})
             rows[-1]["seconds"] = round(time.perf_counter() - start, 1)
-            note = {"summary": SAID[name], "command": f"python -m tinyldm.sweeps {name}", "updates": list(steps)}
+            note = {
+                "summary": SAID[name],
+                "command": f"python -m tinyldm.experiments.sweeps {name}",
+                "updates": list(steps),
+            }
             with atomic_file(file) as temporary:
                 lines = ",\n".join(f"    {json.dumps(r)}" for r in rows)
                 head = json.dumps(note, indent=2).removesuffix("\n}")

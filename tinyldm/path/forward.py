@@ -1,4 +1,4 @@
-"""Floor 2. The forward SDE, simulated: dx = f(t) x dt + g(t) dW, from data to noise in small steps."""
+"""The forward SDE, simulated: dx = f(t) x dt + g(t) dW, from data to noise in small steps."""
 
 import math
 from collections.abc import Callable
@@ -7,9 +7,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from .errors import expect, time_grid
-from .path import Path
-from .runtime import normal
+from ..errors import expect, time_grid
+from ..runtime import normal
+from .base import Path
 
 
 def diffuse(

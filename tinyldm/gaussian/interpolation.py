@@ -1,10 +1,10 @@
-"""Floor 2. From one latent to another: straight through the ball, or along its surface."""
+"""From one latent to another: straight through the ball, or along its surface."""
 
 import torch
 from torch import Tensor
 
-from .errors import expect
-from .shapes import rows
+from ..broadcast import rows
+from ..errors import expect
 
 
 def lerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:

@@ -5,18 +5,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..condition import Condition
-from ..data.points import six_gaussians
-from ..dynamics import Dynamics
-from ..errors import choose
-from ..gaussian import kl_split
-from ..grids import grid
-from ..metrics import precision_recall
-from ..path import VP
+from ...data.points import six_gaussians
+from ...dynamics import Dynamics
+from ...errors import choose
+from ...gaussian import kl_split
+from ...metrics import precision_recall
+from ...nn.condition import Condition
+from ...path import VP
+from ...runtime import normal, seeded
+from ...solvers import dpmpp_2m, sample
+from ...solvers.grids import grid
+from ..points import points_autoencoder, points_denoiser
 from ..rivals import points_codebook
-from ..runtime import normal, seeded
-from ..solvers import dpmpp_2m, sample
-from ..studies import points_autoencoder, points_denoiser
 
 DRAWS = 4000  # samples from every source
 STEPS = (1500, 2000)  # updates of the autoencoder and of the denoiser in the rows that come with the library

@@ -57,7 +57,7 @@ def recoloured(x: Tensor, generator: torch.Generator) -> Tensor:
     return (x * (0.7 + 0.6 * gain) + 0.4 * offset - 0.2).clamp(-1, 1)
 
 
-def question_loss(net: nn.Module, x: Tensor, photograph: Tensor, generator: torch.Generator) -> Tensor:
+def pretext_loss(net: nn.Module, x: Tensor, photograph: Tensor, generator: torch.Generator) -> Tensor:
     """Cross-entropy of a ``FeatureNet``'s three answers about recoloured, turned and damaged crops, in nats, (B,).
 
     x: (B, C, S, S) in [-1, 1]. photograph: (B,) long, from which each crop comes. Guessing costs the sum of the logs of

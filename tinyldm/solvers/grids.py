@@ -1,4 +1,4 @@
-"""Floor 4. Which times a solver visits: n + 1 of them, from t_max down to t_min."""
+"""Which times a solver visits: n + 1 of them, from t_max down to t_min."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import choose, expect, whole_number
-from .path import DiscreteVP, Path
+from ..errors import choose, expect, whole_number
+from ..path import DiscreteVP, Path
 
 
 def _uniform_t(path: Path, u: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def _discrete(path: Path, u: Tensor) -> Tensor:
     return timesteps(path, len(u), "linspace")
 
 
-KINDS: dict[str, Callable[[Path, Tensor], Tensor]] = {
+GRIDS: dict[str, Callable[[Path, Tensor], Tensor]] = {
     "t": _uniform_t,
     "lam": _uniform_lam,
     "karras": _karras,
@@ -65,7 +65,7 @@ def grid(path: Path, n: int, kind: str = "lam") -> Tensor:
     "discrete" where no data is left at t_max.
     """
     n = whole_number("n", n, 1, what="a whole number of steps")
-    ts = choose("kind", kind, KINDS)(path, torch.linspace(0, 1, n + 1, dtype=torch.float64))
+    ts = choose("kind", kind, GRIDS)(path, torch.linspace(0, 1, n + 1, dtype=torch.float64))
     ts[0], ts[-1] = path.t_max, path.t_min
     return ts
 

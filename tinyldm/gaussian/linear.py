@@ -1,4 +1,4 @@
-"""Floor 2. Autoencoders that are matrices, whose optimum is a formula: principal components, and the linear VAE."""
+"""Autoencoders that are matrices, whose optimum is a formula: principal components, and the linear VAE."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .errors import expect, whole_number
-from .gaussian import DiagonalGaussian
+from ..errors import expect, whole_number
+from .diagonal import DiagonalGaussian
 
 
 class Components(NamedTuple):

@@ -1,4 +1,4 @@
-"""Floor 4. Diffusion as a latent-variable model: its bound on -log p, term by term, for finitely and infinitely many steps."""
+"""Diffusion as a latent-variable model: its bound on -log p, term by term, for finitely and infinitely many steps."""
 
 import math
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .dynamics import Dynamics
-from .errors import expect, time_grid, whole_number
-from .path import Path
-from .runtime import normal
-from .shapes import rows
-from .times import importance_times
+from ..broadcast import rows
+from ..dynamics import Dynamics
+from ..errors import expect, time_grid, whole_number
+from ..losses.times import importance_times
+from ..path import Path
+from ..runtime import normal
 
 
 @dataclass(frozen=True)

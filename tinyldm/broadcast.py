@@ -1,4 +1,4 @@
-"""Floor 0. The only place that broadcasts a per-sample coefficient over an image."""
+"""The only place that broadcasts a per-sample coefficient over an image."""
 
 import math
 

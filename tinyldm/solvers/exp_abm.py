@@ -9,18 +9,17 @@ Gaussian of mean 0 and spread d, and finite at both ends. F is taken as a polyno
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from ..broadcast import mix
 from ..dynamics import Dynamics
 from ..path import Moment
 from ..prediction import SIGMA_DATA
-from ..shapes import mix
-from .loop import Solver, Step
+from .ddim import or_ddim
+from .loop import wants
 from .multistep import NODES, WEIGHTS, check_order, lagrange
-from .stochastic import ddim
 
 KNEE = 0.3  # the noise level at which u turns from logarithmic to linear
 
@@ -28,7 +27,7 @@ Slopes = tuple[tuple[float, Tensor], ...]  # (u, F), the latest first
 Start = tuple[float, Tensor]  # u and w from which the last step started
 
 
-def circle_weights(places: Sequence[float], start: float, end: float) -> list[float]:
+def exp_abm_weights(places: Sequence[float], start: float, end: float) -> list[float]:
     """Weights c: sum c_j p(places_j) is the integral over phi of p(u) from u = start to u = end, for polynomials p.
 
     d phi / d u = d sqrt(k^2 + kappa^2) / (d^2 + kappa^2) with kappa = sigma/alpha = k sinh u. Implements :eq:`circle-weights`.
@@ -40,11 +39,13 @@ def circle_weights(places: Sequence[float], start: float, end: float) -> list[fl
 
 
 def _moved(w: Tensor, start: float, end: float, slopes: Slopes) -> Tensor:
-    for weight, (_, slope) in zip(circle_weights([u for u, _ in slopes], start, end), slopes, strict=True):
+    for weight, (_, slope) in zip(exp_abm_weights([u for u, _ in slopes], start, end), slopes, strict=True):
         w = w.add(slope, alpha=weight)
     return w
 
 
+@or_ddim
+@wants("left")
 def exp_abm(
     dynamics: Dynamics,
     x: Tensor,
@@ -59,15 +60,13 @@ def exp_abm(
 
     Implements :eq:`circle-step`.
     The correction costs no evaluation. Order ``order`` + 1 once started; the start, which has fewer slopes, limits it to 3.
-    left: how many steps are still to come, which ``ending`` tells: the state at the end is never corrected, so the last steps
-    are taken more carefully, with 3 + left slopes. Where no data is left (alpha = 0) the step is ``ddim``'s.
+    left: how many steps are still to come, which the loop tells: the state at the end is never corrected, so the last steps
+    are taken more carefully, with 3 + left slopes.
     Source: the variables are those of Karras et al. (2022), section 5 and table 1; the method is Adams's and Moulton's.
     Raises ``ValueError`` for an order outside 1 ... 8.
     """
     check_order(order)
     here, there = dynamics.path.at(t), dynamics.path.at(s)
-    if here.alpha == 0 or there.alpha == 0:
-        return ddim(dynamics, x, t, s)
     u, radius, p = _place(here), _radius(here), dynamics.predict(x, t)
     slope = mix(SIGMA_DATA * here.alpha / radius, p.eps, -here.sigma / (SIGMA_DATA * radius), p.x0)
     slopes: Slopes = ((u, slope),)
@@ -87,13 +86,3 @@ def _place(moment: Moment) -> float:
 
 def _radius(moment: Moment) -> float:
     return math.hypot(SIGMA_DATA * moment.alpha, moment.sigma)
-
-
-class _Ending(Solver):
-    def move(self, dynamics: Dynamics, x: Tensor, ts: Tensor, i: int, memory: Any) -> tuple[Tensor, Any]:
-        return self.step(dynamics, x, ts[i], ts[i + 1], memory, left=len(ts) - 2 - i)
-
-
-def ending(step: Step) -> Solver:
-    """Like ``fixed``, for a step that wants to know how many steps are left, such as ``exp_abm``."""
-    return _Ending(step)

@@ -1,4 +1,4 @@
-"""Floor 1. A number as a vector: cosines and sines at frequencies from fast to slow."""
+"""A number as a vector: cosines and sines at frequencies from fast to slow."""
 
 import math
 

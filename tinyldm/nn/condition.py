@@ -1,13 +1,13 @@
-"""Floor 2. Every way to condition a network goes through the slots of one object."""
+"""Every way to condition a network goes through the slots of one object."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .errors import expect
+from ..errors import expect
 from .sinusoids import sinusoids
 
 
@@ -46,15 +46,19 @@ class Condition:
             left = not looked_at or bool(self.tokens_mask.any(1).all())
             expect(left, "tokens_mask", "a sample whose tokens are all masked", "at least one token a sample")
 
-    def suits(self, batch: int, needed: Collection[str], welcome: Collection[str] = ()) -> None:
+    def suits(self, batch: int, needed: Mapping[str, int], welcome: Collection[str] = ()) -> None:
         """Raise ``ValueError``, naming the slot, where a network's needs are not met.
 
-        batch: how many samples every filled slot must speak of. needed: slots that must be filled. welcome: slots that may
-        be; any other must be empty.
+        batch: how many samples every filled slot must speak of. needed: slots that must be filled, and how wide the vectors in
+        them are (any number for one that holds none). welcome: slots that may be filled; any other must be empty.
         """
         filled = self._filled()
-        for name in needed:
+        for name, width in needed.items():
             expect(name in filled, f"cond.{name}", None, "a value: this network has been built to need it")
+            given = getattr(self, name)
+            expect(
+                given.ndim == 1 or given.shape[-1] == width, f"cond.{name}", f"{given.shape[-1]} wide", f"{width} wide"
+            )
         for name, value in filled.items():
             expect(name in {*needed, *welcome}, f"cond.{name}", "a value", "None: this network has no use for it")
             for t in (value,) if isinstance(value, Tensor) else value:

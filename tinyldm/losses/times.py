@@ -1,10 +1,10 @@
-"""Floor 4. At which times a network is trained: ways to draw t, each with less variance, or with another emphasis."""
+"""At which times a network is trained: ways to draw t, each with less variance, or with another emphasis."""
 
 import torch
 from torch import Tensor
 
-from .errors import expect, in_range, whole_number
-from .path import Path
+from ..errors import expect, in_range, whole_number
+from ..path import Path
 
 
 def _spread(path: Path, u: Tensor) -> Tensor:

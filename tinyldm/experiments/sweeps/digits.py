@@ -7,19 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..condition import Condition
-from ..data import InMemory, load
-from ..errors import choose
-from ..gaussian import kl_split
-from ..latent import LatentDiffusion
-from ..metrics import Judge, frechet_distance, kid, precision_recall, psnr
-from ..path import VP
-from ..recipes import SMALL, gaussian_baseline, reconstruct_loss
+from ...data import InMemory, load
+from ...errors import choose
+from ...gaussian import kl_split
+from ...latent import LatentDiffusion
+from ...metrics import Judge, frechet_distance, kid, precision_recall, psnr
+from ...nn.condition import Condition
+from ...path import VP
+from ...runtime import device, normal, seeded
+from ...space import LatentSpace
+from ...train import Budget, fit
+from ..digits import SMALL, gaussian_baseline, latents_denoiser
 from ..rivals import codebook, codebook_loss
-from ..runtime import device, normal, seeded
-from ..space import LatentSpace
-from ..studies import latents_denoiser
-from ..train import Budget, fit
+from ..training import reconstruct_loss
 
 SIDE, DRAWS, CODES = 16, 1000, 256
 STEPS = (300, 500)  # updates of the autoencoder and of the denoiser in the rows that come with the library
@@ -41,9 +41,7 @@ def train_digits(kind: str, weight: float, seed: int, steps: int) -> Any:
     """An autoencoder of digits. kind: "ae", "vae" with this KL weight (mean/mean), or "vq", a quarter of it without codes."""
     choose("kind", kind, KINDS)
     data = load("digits", size=SIDE)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        coder = SMALL.build().to(device())
+    coder = SMALL.seeded(seed).to(device())
     first = max(steps // 4, 1) if kind == "vq" else steps
     loss = reconstruct_loss(weight) if kind == "vae" else plain_loss
     fit(coder, loss, data, Budget(first, 32, 3e-3), generator=seeded(seed), progress=False)

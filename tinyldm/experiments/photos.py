@@ -1,16 +1,17 @@
-"""Floor 6. Training an autoencoder on pictures: pixels, features and an adversary in one loss, through the one loop."""
+"""Training an autoencoder on pictures: pixels, features and an adversary in one loss, through the one loop."""
 
 import os
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .data import InMemory
-from .errors import choose, expect, in_range
-from .losses import (
+from ..data import InMemory
+from ..errors import choose, expect, in_range
+from ..losses import (
     ERRORS,
     Features,
     adaptive_weight,
@@ -19,10 +20,16 @@ from .losses import (
     perceptual_distance,
     reconstruction_error,
 )
-from .losses.questions import question_loss
-from .nn import AutoencoderConfig, AutoencoderKL, DiscriminatorConfig, FeatureNet, FeatureNetConfig
-from .runtime import device, seeded
-from .train import Budget, Loss, fit
+from ..losses.pretext import pretext_loss
+from ..nn import (
+    AutoencoderConfig,
+    AutoencoderKL,
+    DiscriminatorConfig,
+    FeatureNet,
+    FeatureNetConfig,
+)
+from ..runtime import device, reseeded, seeded
+from ..train import Budget, Loss, fit
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,8 @@ PHOTOS = {
 }
 SHIPPED = tuple(Photos(32, 12000, Budget(6000, 8, lr, ema=0.998)) for lr in (2e-3, 1e-3, 1e-3))  # the zoo's, in rounds
 ROUNDS = {4: 2, 8: 2, 16: 3}  # for each number of channels: 16 have more to learn
+OBJECTIVE = Objective("l2", kl_weight=1e-6)  # the zoo's
+SEED = 0  # of the zoo's
 FEATURES = Photos(48, 6000, Budget(600, 48, 2e-3))
 
 
@@ -70,7 +79,7 @@ def photos_config(channels: int) -> AutoencoderConfig:
     return AutoencoderConfig(in_channels=3, latent_channels=channels, channels=(24, 32, 64))
 
 
-def spread(module: AutoencoderKL) -> AutoencoderKL:
+def initialise_weights(module: AutoencoderKL) -> AutoencoderKL:
     """Start every convolution at unit gain, and the posterior narrow (standard deviation about e^-3).
 
     PyTorch's own start shrinks what passes by the root of 3 a layer; with this one the first thousand updates bring
@@ -87,7 +96,7 @@ def spread(module: AutoencoderKL) -> AutoencoderKL:
     return module
 
 
-class Duel(nn.Module):
+class AutoencoderGAN(nn.Module):
     """An autoencoder and the discriminator that looks at its pictures, trained by one optimiser; counts its updates."""
 
     step: Tensor
@@ -111,32 +120,36 @@ class Duel(nn.Module):
 
 
 def compression_loss(objective: Objective, features: Features | None = None) -> Loss:
-    """The loss for ``fit``, of an ``AutoencoderKL``, or of a ``Duel`` if the objective has an adversary."""
+    """The loss for ``fit``, of an ``AutoencoderKL``, or of a ``AutoencoderGAN`` if the objective has an adversary."""
     needed = objective.perceptual > 0
     expect(not needed or features is not None, "features", features, "a feature network for the perceptual term")
 
     def loss(module: Any, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         x = batch["image"]
-        autoencoder = module.autoencoder if isinstance(module, Duel) else module
+        autoencoder = module.autoencoder if isinstance(module, AutoencoderGAN) else module
         posterior = autoencoder.encode(x)
         x_hat = autoencoder.decode(posterior.sample(generator))
         error = reconstruction_error(x, x_hat, objective.pixel).mean()
         if needed and features is not None:
             error = error + objective.perceptual * perceptual_distance(features, x, x_hat).mean()
         total = error + objective.kl_weight * posterior.kl().mean() / posterior.mean[0].numel()
-        return total + contest(module, x, x_hat, error, objective) if isinstance(module, Duel) else total
+        return (
+            total + adversarial_loss(module, x, x_hat, error, objective)
+            if isinstance(module, AutoencoderGAN)
+            else total
+        )
 
     return loss
 
 
-def contest(duel: Duel, x: Tensor, x_hat: Tensor, error: Tensor, objective: Objective) -> Tensor:
+def adversarial_loss(module: AutoencoderGAN, x: Tensor, x_hat: Tensor, error: Tensor, objective: Objective) -> Tensor:
     """What the adversary adds to the loss, (): the weighted generator's term and the discriminator's own; 0 before the start."""
-    fool, tell = duel.losses(x, x_hat)
-    last = duel.autoencoder.decoder.conv_out.weight
-    weight = objective.adversarial * adaptive_weight(error, fool, last)
-    begun = duel.step >= objective.start
-    duel.step += 1
-    return begun * (weight * fool + tell)
+    generator_term, discriminator_term = module.losses(x, x_hat)
+    last = module.autoencoder.decoder.conv_out.weight
+    weight = objective.adversarial * adaptive_weight(error, generator_term, last)
+    begun = module.step >= objective.start
+    module.step += 1
+    return begun * (weight * generator_term + discriminator_term)
 
 
 def train_autoencoder(
@@ -160,16 +173,15 @@ def train_autoencoder(
     """
     expect("image" in data.tensors, "data", f"{sorted(data.tensors)}", 'a column "image"')
     in_range("image", data.tensors["image"], -1.0 - 1e-4, 1.0 + 1e-4)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = spread(config.build())
+    with reseeded(seed):
+        module = initialise_weights(config.build())
         rival = DiscriminatorConfig(config.in_channels).build() if objective.adversarial else None
     if start_from is not None:
         module.load_state_dict(start_from.state_dict())
     if freeze_encoder:
         for name, p in module.named_parameters():
             p.requires_grad_(not name.startswith(("encoder.", "quant.")))
-    whole = (Duel(module, rival) if rival is not None else module).to(device())
+    whole = (AutoencoderGAN(module, rival) if rival is not None else module).to(device())
     loss = compression_loss(objective, features)
     history = fit(
         whole, loss, data, budget, generator=seeded(seed), checkpoint=checkpoint, label="autoencoder", progress=progress
@@ -181,10 +193,21 @@ def train_features(data: InMemory, budget: Budget, *, seed: int = 0, progress: b
     """Train the feature network of the perceptual distance on "image" (N, 3, S, S) and "label" (N,), the photograph of each."""
 
     def loss(net: FeatureNet, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        return question_loss(net, batch["image"], batch["label"], generator).mean()
+        return pretext_loss(net, batch["image"], batch["label"], generator).mean()
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = FeatureNetConfig().build().to(device())
+    net: FeatureNet = FeatureNetConfig().seeded(seed).to(device())
     fit(net, loss, data, budget, generator=seeded(seed), label="features", progress=progress)
     return net
+
+
+def patch_components(train: Tensor, test: Tensor, numbers: int, side: int = 4) -> Tensor:
+    """``test`` rebuilt from this many principal components of its side x side patches: the linear rival, (N, C, H, W)."""
+
+    def patches(x: Tensor) -> Tensor:
+        return F.unfold(x, side, stride=side).transpose(1, 2).flatten(0, 1)  # (N * squares, C * side * side)
+
+    mean = patches(train).mean(0)
+    directions = torch.linalg.eigh(torch.cov((patches(train) - mean).T))[1][:, -numbers:]
+    rebuilt = (patches(test) - mean) @ directions @ directions.T + mean
+    squares = rebuilt.unflatten(0, (len(test), -1)).transpose(1, 2)
+    return F.fold(squares, test.shape[2:], side, stride=side)
