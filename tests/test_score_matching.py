@@ -48,7 +48,10 @@ def closed_form(path, t, model):
 
 
 def weight(path, t, weighting):
-    return {"score": 1.0, "simple": float(path.sigma(t)) ** 2, "likelihood": float(path.g2(t))}[weighting]
+    variance = float(path.sigma(t)) ** 2
+    capped = min(1.0, 5 * variance / float(path.alpha(t)) ** 2)
+    table = {"score": 1.0, "simple": variance, "likelihood": float(path.g2(t)), "min_snr": variance * capped}
+    return table[weighting]
 
 
 @pytest.mark.equation("score-matching")
@@ -96,6 +99,7 @@ def test_the_three_weightings_are_errors_of_score_noise_and_data(name, rng):
         assert loss["simple"][i].item() == pytest.approx((alpha / sigma) ** 2 * data, rel=1e-7)
         assert loss["score"][i].item() == pytest.approx(noise / sigma**2, rel=1e-9)
         assert loss["likelihood"][i].item() == pytest.approx(float(path.g2(t[i])) / sigma**2 * noise, rel=1e-9)
+        assert loss["min_snr"][i].item() == pytest.approx(min((alpha / sigma) ** 2, 5) * data, rel=1e-7)
 
 
 @pytest.mark.equation("score-matching")

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.integrate import quad
 
 from tinyldm import VE, VP, CosineVP, DiscreteVP, RectifiedFlow, SubVP, seeded
-from tinyldm.losses import antithetic_times, importance_times, logit_normal_times, shift_times, stratified_times
+from tinyldm.losses import importance_times, logit_normal_times, shift_times, stratified_times
 
 PATHS = {
     "VP": VP(),
@@ -26,19 +26,6 @@ ZERO = DiscreteVP.from_betas(zero_terminal_snr=True)
 
 def uniform(t, low, high):
     return stats.kstest(np.asarray(t, dtype=float), stats.uniform(low, high - low).cdf).pvalue > 1e-4
-
-
-@each_path
-def test_antithetic_times_are_uniform_in_mirrored_pairs(name):
-    path = PATHS[name]
-    t = antithetic_times(path, 4000, seeded(0))
-    assert t.shape == (4000,)
-    assert uniform(t[:2000], path.t_min, path.t_max)
-    assert t.std().item() == pytest.approx((path.t_max - path.t_min) / 12**0.5, rel=0.05)
-    torch.testing.assert_close(t[:2000] + t[2000:], torch.full((2000,), path.t_min + path.t_max), rtol=1e-5, atol=0)
-    for n in (1, 7):
-        with pytest.raises(ValueError, match="n: expected an even number"):
-            antithetic_times(path, n)
 
 
 @pytest.mark.equation("importance")
@@ -124,7 +111,6 @@ def test_logit_normal_times_stay_in_the_usable_range():
 
 DRAWS = {
     "stratified": stratified_times,
-    "antithetic": antithetic_times,
     "importance": lambda path, n, generator: importance_times(path, n, generator)[0],
     "logit-normal": lambda path, n, generator: logit_normal_times(path, n, generator=generator),
 }

@@ -4,7 +4,7 @@ import importlib
 from typing import Any
 
 from .broadcast import expand
-from .denoiser import Denoiser, guided
+from .denoiser import Denoiser
 from .dynamics import Dynamics
 from .gaussian import (
     DiagonalGaussian,
@@ -16,6 +16,7 @@ from .gaussian import (
     reparameterize,
     slerp,
 )
+from .guidance import guided
 from .latent import LatentDiffusion
 from .likelihood import log_likelihood
 from .nn import Condition, pack, sdxl_vector, unpack

@@ -1,4 +1,4 @@
-"""Network + path + parametrisation = a denoiser: from x_t to a Prediction. And guidance between two of them."""
+"""Network + path + parametrisation = a denoiser: from x_t to a Prediction."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .dynamics import Dynamics
-from .errors import choose, expect
+from .errors import choose
 from .nn import Condition
 from .path import Path
 from .prediction import PARAMETRISATIONS, Predict, Prediction, Row, resolve
@@ -46,21 +46,3 @@ class Denoiser:
     def dynamics(self, cond: Condition | None = None) -> Dynamics:
         """What moves noise back to the data of this condition, on this denoiser's own path."""
         return Dynamics(self.path, self.given(cond))
-
-
-def guided(conditional: Predict, unconditional: Predict, scale: float) -> Predict:
-    """Extrapolate from the unconditional prediction through the conditional one. Implements :eq:`cfg`.
-
-    scale: 0 is unconditional, 1 conditional, above 1 exaggerates what the condition changes.
-    Source: Ho and Salimans (2022), equation 6, where the weight w is our scale - 1.
-    Raises ``ValueError`` for a scale that is negative or not a number.
-    """
-    expect(scale >= 0, "scale", scale, "a number >= 0 (0 = unconditional, 1 = conditional)")
-    if scale in (0, 1):  # one of the two terms vanishes: do not compute it
-        return conditional if scale == 1 else unconditional
-
-    def predict(x: Tensor, t: Tensor) -> Prediction:
-        on, off = conditional(x, t), unconditional(x, t)
-        return Prediction(torch.lerp(off.x0, on.x0, scale), torch.lerp(off.eps, on.eps, scale))
-
-    return predict

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .denoiser import Denoiser, guided
+from .denoiser import Denoiser
 from .dynamics import Dynamics
 from .errors import choose, expect, in_range, whole_number
 from .files import atomic_folder, read_json
-from .nn import AutoencoderConfig
-from .nn import Condition
+from .guidance import guided
+from .nn import AutoencoderConfig, Condition
 from .nn.packing import pack, unpack
 from .nn.weights import build, load_state, open_state
 from .path import PATHS, Path
@@ -96,7 +96,6 @@ class LatentDiffusion:
         """Write ``config.json`` and ``model.safetensors``, both or neither; ``dtype`` stores the weights in another type."""
         path, network = self.denoiser.path, cast(Any, self.denoiser.net)
         config = {
-            "format": 1,
             "autoencoder": self.space.autoencoder.config.as_dict(),
             "denoiser": {"_class_name": type(network).__name__, **network.config.as_dict()},
             "path": {"name": type(path).__name__, **_fields(path)},

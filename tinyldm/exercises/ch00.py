@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ..broadcast import expand
-from ..denoiser import guided
 from ..dynamics import Dynamics
+from ..guidance import guided
 from ..metrics import psnr
 from ..path import VP, Path
 from ..prediction import Predict, Prediction

@@ -16,6 +16,7 @@ from ..runtime import device, normal, reseeded, scale, seeded
 from ..train import Budget, Loss, fit
 from .points import POINTS, points_autoencoder
 
+KINDS = {"ae": "plain autoencoder", "vae": "posterior with a KL weight", "vq": "codebook"}  # of autoencoder
 CERTAIN = -30.0  # log-variance of a posterior that is a point
 
 

@@ -15,7 +15,6 @@ from .denoising import WEIGHTINGS, denoising_loss, score_matching_loss
 from .perceptual import Features, perceptual_distance
 from .pretext import DAMAGES, damaged, pretext_loss, recoloured, turned
 from .times import (
-    antithetic_times,
     importance_times,
     logit_normal_times,
     shift_times,
@@ -29,7 +28,6 @@ __all__ = [
     "EffectiveBeta",
     "Features",
     "adaptive_weight",
-    "antithetic_times",
     "autoencoder_loss",
     "best_variance",
     "beta_loss",

@@ -29,10 +29,12 @@ def denoising_loss(denoiser: Denoiser, x0: Tensor, eps: Tensor, t: Tensor, cond:
     return rows((y - wanted) ** 2).mean(1)
 
 
+MIN_SNR = 5.0  # the signal-to-noise ratio above which a time counts no more, in Hang et al.'s choice
 WEIGHTINGS: dict[str, Callable[[Path, Tensor], Tensor]] = {
     "score": lambda path, t: torch.ones_like(t),
     "simple": lambda path, t: path.sigma(t) ** 2,
     "likelihood": lambda path, t: path.g2(t),
+    "min_snr": lambda path, t: path.sigma(t) ** 2 * (MIN_SNR * torch.exp(-path.log_snr(t))).clamp(max=1),
 }
 
 
@@ -40,9 +42,11 @@ def score_matching_loss(dynamics: Dynamics, x0: Tensor, eps: Tensor, t: Tensor, 
     """weight(t) |score(x_t) + eps / sigma|^2, summed over entries, (B,). Implements :eq:`score-matching`.
 
     x0, eps: (B, ...), alike. t: (B,). weighting: "score", 1; "simple", sigma^2, which leaves the squared error of eps;
-    "likelihood", g^2, half of whose integral over t is the diffusion part of the ELBO in nats.
+    "likelihood", g^2, half of whose integral over t is the diffusion part of the ELBO in nats; "min_snr",
+    sigma^2 min(1, 5/SNR), which weighs the squared error of x0 with min(SNR, 5).
     Raises ``ValueError`` for an unknown weighting.
-    Source: Vincent (2011), equation 11; Song et al. (2021), equation 7; Song, Durkan et al. (2021), theorem 1.
+    Source: Vincent (2011), equation 11; Song et al. (2021), equation 7; Song, Durkan et al. (2021), theorem 1; Hang et al.,
+    Efficient Diffusion Training via Min-SNR Weighting Strategy (2023).
     """
     path = dynamics.path
     error = dynamics.score(path.marginal(x0, eps, t), t) + expand(1 / path.sigma(t), eps) * eps

@@ -25,17 +25,6 @@ def stratified_times(path: Path, n: int, generator: torch.Generator | None = Non
     return _spread(path, _slices(n, generator))
 
 
-def antithetic_times(path: Path, n: int, generator: torch.Generator | None = None) -> Tensor:
-    """n times, (n,): half of them uniform, the other half their mirror images, so that early and late balance.
-
-    Source: Ho et al.'s released sampler of pairs t, T - t - 1. Raises ``ValueError`` for an odd n.
-    """
-    n = whole_number("n", n, 2, what="an even number")
-    expect(n % 2 == 0, "n", n, "an even number: times come in pairs")
-    u = torch.rand(n // 2, generator=generator)
-    return _spread(path, torch.cat([u, 1 - u]))
-
-
 def importance_times(path: Path, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
     """n times uniform in log-SNR and the weight (n,) that undoes it: mean(weight * h(t)) estimates the integral of h.
 

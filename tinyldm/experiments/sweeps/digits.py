@@ -18,12 +18,11 @@ from ...runtime import device, normal, seeded
 from ...space import LatentSpace
 from ...train import Budget, fit
 from ..digits import SMALL, gaussian_baseline, latents_denoiser
-from ..rivals import codebook, codebook_loss
+from ..rivals import KINDS, codebook, codebook_loss
 from ..training import reconstruct_loss
 
 SIDE, DRAWS, CODES = 16, 1000, 256
 STEPS = (300, 500)  # updates of the autoencoder and of the denoiser in the rows that come with the library
-KINDS = {"ae": "plain autoencoder", "vae": "posterior with a KL weight", "vq": "codebook"}
 
 
 @cache

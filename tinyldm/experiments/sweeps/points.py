@@ -6,22 +6,20 @@ import torch
 from torch import Tensor
 
 from ...data.points import six_gaussians
-from ...dynamics import Dynamics
 from ...errors import choose
 from ...gaussian import kl_split
 from ...metrics import precision_recall
-from ...nn.condition import Condition
 from ...path import VP
 from ...runtime import normal, seeded
 from ...solvers import dpmpp_2m, sample
 from ...solvers.grids import grid
+from ..digits import gaussian_baseline
 from ..points import points_autoencoder, points_denoiser
-from ..rivals import points_codebook
+from ..rivals import KINDS, points_codebook
 
 DRAWS = 4000  # samples from every source
 STEPS = (1500, 2000)  # updates of the autoencoder and of the denoiser in the rows that come with the library
 COMPARED = 2000  # rows of each set in precision and recall
-KINDS = {"ae": "plain autoencoder", "vae": "posterior with a KL weight", "vq": "codebook"}
 
 
 def on_data(points: Tensor) -> float:
@@ -51,14 +49,16 @@ def sources(
     posterior = module.encode(points)
     z = posterior.sample(seeded(200 + seed)) if stochastic else posterior.mean
     shift, scale = z.mean(0), 1 / z.std()
-    white = normal((DRAWS, z.shape[1]), seeded(300 + seed), z)
-    root = torch.linalg.cholesky(torch.cov(z.T))
-    path = VP()
     with torch.enable_grad():
-        denoiser, _ = points_denoiser(path, "v", (z - shift) * scale, steps=steps, seed=seed)
+        denoiser, _ = points_denoiser(VP(), "v", (z - shift) * scale, steps=steps, seed=seed)
     start = normal((DRAWS, z.shape[1]), seeded(400 + seed), z)
-    drawn = sample(Dynamics(path, denoiser.given(Condition())), start, grid(path, 25), dpmpp_2m)
-    return {"encoded": z, "prior": white, "gaussian": z.mean(0) + white @ root.T, "diffusion": drawn / scale + shift}
+    drawn = sample(denoiser.dynamics(), start, grid(denoiser.path, 25), dpmpp_2m)
+    return {
+        "encoded": z,
+        "prior": normal((DRAWS, z.shape[1]), seeded(300 + seed), z),
+        "gaussian": gaussian_baseline(z, DRAWS, seeded(500 + seed)),
+        "diffusion": drawn / scale + shift,
+    }
 
 
 @torch.no_grad()
