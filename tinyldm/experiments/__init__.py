@@ -1,5 +1,6 @@
 """What the chapters train: digits, photographs, points, their rivals, and the models of the zoo."""
 
+from . import sweeps
 from .digits import (
     DIGITS,
     IMAGES,
@@ -49,6 +50,7 @@ __all__ = [
     "points_gan",
     "reconstruct_loss",
     "shipped_digits",
+    "sweeps",
     "train_autoencoder",
     "train_denoiser",
     "train_digits",
