@@ -6,20 +6,24 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+WANTED := -c constraints.txt -e '.[lab,book,test,classroom,lint]'
 CHAPTERS := $(basename $(notdir $(wildcard book/[0-9][0-9]-*.md)))
 
 .PHONY: lab test book demo ledger notebooks assignments lint clean
 .DEFAULT_GOAL := lab
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version)'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	if command -v uv >/dev/null; then \
-	    uv pip install -q --python $(BIN)/python $${PIP_FIND_LINKS:+--find-links "$$PIP_FIND_LINKS"} -c constraints.txt -e '.[book,test,classroom,lint]'; \
+	@python=$(BIN)/python; test -x $$python || python=$(PYTHON); $$python -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "Python 3.11 or newer is needed, found " + sys.version.split()[0] + " (" + sys.executable + "). Remove $(VENV) if it is there, then name a newer one: make PYTHON=python3.12")'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { test -x $(BIN)/python && command -v uv >/dev/null; } || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): a few minutes the first time, PyTorch is large"
+	@if command -v uv >/dev/null; then \
+	    uv pip install --python $(BIN)/python $${PIP_FIND_LINKS:+--find-links "$$PIP_FIND_LINKS"} $(WANTED); \
 	else \
-	    $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[book,test,classroom,lint]'; \
-	fi
-	touch $@
+	    $(BIN)/python -m pip install --disable-pip-version-check $(WANTED); \
+	fi || { echo "Not installed; the reason is above. 'No matching distribution', 'connection' or 'dns' in it: is the network there," \
+	    "and any proxy set? 'No space left': CUDA's PyTorch takes some 8 GB. The next make goes on from here." >&2; exit 1; }
+	@touch $@
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
