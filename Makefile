@@ -14,15 +14,18 @@ CHAPTERS := $(basename $(notdir $(wildcard book/[0-9][0-9]-*.md)))
 
 $(STAMP): pyproject.toml constraints.txt
 	@python=$(BIN)/python; test -x $$python || python=$(PYTHON); $$python -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
-	    "Python 3.11 or newer is needed, found " + sys.version.split()[0] + " (" + sys.executable + "). Remove $(VENV) if it is there, then name a newer one: make PYTHON=python3.12")'
+	    "Python 3.11 or newer is needed, found " + sys.version.split()[0] + ": " + sys.executable + "\n" + \
+	    "With another one (after rm -r $(VENV), if it is there): make PYTHON=python3.12")'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { test -x $(BIN)/python && command -v uv >/dev/null; } || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): a few minutes the first time, PyTorch is large"
-	@if command -v uv >/dev/null; then \
+	@(while sleep 20 >&2 && kill -0 $$$$; do echo "... $$(du -sm $(VENV) | cut -f1) MB in $(VENV)"; done) 2>/dev/null & \
+	if command -v uv >/dev/null; then \
 	    uv pip install --python $(BIN)/python $${PIP_FIND_LINKS:+--find-links "$$PIP_FIND_LINKS"} $(WANTED); \
 	else \
 	    $(BIN)/python -m pip install --disable-pip-version-check $(WANTED); \
-	fi || { echo "Not installed; the reason is above. 'No matching distribution', 'connection' or 'dns' in it: is the network there," \
-	    "and any proxy set? 'No space left': CUDA's PyTorch takes some 8 GB. The next make goes on from here." >&2; exit 1; }
+	fi; failed=$$?; kill $$!; test $$failed = 0 || { \
+	    echo "Not installed, for the reason above. Most often the package index was out of reach (pip then speaks of no matching or of" \
+	        "conflicting versions): is the network there, and its proxy set? Or the disk is full. A second make tries again." >&2; exit 1; }
 	@touch $@
 
 lab: $(STAMP)
