@@ -23,6 +23,15 @@ class Path:
 
     ``t_min`` and ``t_max`` bound the usable range: outside it a ratio such as alpha/sigma leaves the
     floating-point numbers or a parametrisation becomes singular. Times are tensors () or (B,).
+
+    A path of your own is two functions, and a ``t_max`` before 1 if no data is left there:
+
+    >>> class Slow(tl.Path):
+    ...     t_max = 0.99
+    ...     def alpha(self, t): return torch.cos(t * torch.pi / 2)
+    ...     def sigma(self, t): return torch.sin(t * torch.pi / 2)
+    >>> tl.grid(Slow(), 3, "t")
+    tensor([0.9900, 0.6603, 0.3307, 0.0010], dtype=torch.float64)
     """
 
     t_min = 1e-3
@@ -102,6 +111,10 @@ class Path:
         if t.ndim or t.requires_grad:
             return Moment(self, t)
         return _remembered(self, t.item()) if "constant" in vars(type(self)) else _moment(self, t.item())
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_"))
+        return f"{type(self).__name__}({given})"
 
 
 class Moment:

@@ -93,6 +93,9 @@ class DiscreteVP(Path):
             alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
         return cls(alpha**2)
 
+    def __repr__(self) -> str:
+        return f"DiscreteVP({self.steps} steps, alphas_cumprod {self.alphas_cumprod[0]:.4g} ... {self.alphas_cumprod[-1]:.4g})"
+
     @property
     def steps(self) -> int:
         """T, the number of entries."""
