@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .errors import expect, in_range, whole_number
 from .nn import AutoencoderKL
+from .nn.weights import described
 
 CHUNK = 256  # images that go through a network at once
 
@@ -67,7 +68,7 @@ class LatentSpace:
         Raises ``ValueError`` for values outside [-1, 1], other channels or a side that cannot be halved often enough.
         """
         in_range("x", x, -1.0 - 1e-4, 1.0 + 1e-4)
-        weight = next(self.autoencoder.parameters())
+        weight = next(self.autoencoder.parameters(), x)
         posteriors = [self.autoencoder.encode(part.to(weight)) for part in in_chunks(x)]
         raw = torch.cat([q.mode() if generator is None else q.sample(generator) for q in posteriors])
         expect(
@@ -84,7 +85,7 @@ class LatentSpace:
         expect(z.ndim == 4, "z", f"shape {tuple(z.shape)}", "four dimensions (N, c, h, w)")
         squares = self.pack**2
         expect(z.shape[1] % squares == 0, "z", f"{z.shape[1]} channels", f"a multiple of pack^2 = {squares}")
-        z = F.pixel_shuffle(z.to(next(self.autoencoder.parameters())), self.pack)
+        z = F.pixel_shuffle(z.to(next(self.autoencoder.parameters(), z)), self.pack)
         raw = z / self._on(self.scale, z) + self._on(self.shift, z)
         return torch.cat([self.autoencoder.decode(part) for part in in_chunks(raw)]).clamp(-1, 1)
 
@@ -97,6 +98,10 @@ class LatentSpace:
             len(value) == z.shape[1], "scale, shift", f"{len(value)} channels", f"{z.shape[1]}, those of the latents"
         )
         return value.to(z)[:, None, None]
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{name}={value}" for name, value in self.numbers().items())
+        return f"LatentSpace({described(self.autoencoder)}, {numbers})"
 
     def numbers(self) -> dict[str, float | list[float] | int]:
         """Scale, shift and packing as JSON values."""

@@ -81,6 +81,10 @@ def sample(
     begin at 1 even where that range ends earlier, with a row and a solver that do not divide by alpha.
     solver: a ``Solver`` or a bare step. callback(i, s, x) sees the state after step i, at time s.
     Raises ``ValueError`` for a grid that does not fall or leaves the range, ``FloatingPointError`` when the result is not finite.
+
+    >>> path, data = tl.VP(), tl.GaussianMixture(torch.ones(1), torch.tensor([[3.0]]), torch.tensor([0.1]))
+    >>> tl.sample(tl.Dynamics(path, data.predict(path)), torch.randn(500, 1), tl.grid(path, 20), tl.ddim).mean().round()
+    tensor(3.)
     """
     x = _run(dynamics, x, _grid(ts, dynamics.path), solver, callback, denoise)
     return _finite(x)
