@@ -1,17 +1,21 @@
 """Between images and the latents that a denoiser sees: an autoencoder, then scale and shift, then packing."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import expect, in_range, whole_number
+from .files import current, read_json
 from .nn import AutoencoderKL
-from .nn.weights import described
+from .nn.weights import described, from_pretrained
 
 CHUNK = 256  # images that go through a network at once
+UNSAID = 0.18215  # the scale of an autoencoder in diffusers whose folder does not state one: Stable Diffusion 1's
 
 
 def in_chunks(x: Tensor) -> Iterator[Tensor]:
@@ -43,6 +47,16 @@ class LatentSpace:
             object.__setattr__(self, name, float(given) if value.ndim == 0 else value)
         expect(bool((torch.as_tensor(self.scale) != 0).all()), "scale", self.scale, "no number that is 0")
         object.__setattr__(self, "pack", whole_number("pack", self.pack, 1))
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike) -> "LatentSpace":
+        """An autoencoder's folder, diffusers' or from ``save_pretrained``, with the scale and the shift that it states.
+
+        Raises what ``nn.weights.from_pretrained`` raises.
+        """
+        facts = read_json(current(folder, "config.json"))
+        autoencoder: Any = from_pretrained(folder)
+        return cls(autoencoder, facts.get("scaling_factor", UNSAID), facts.get("shift_factor") or 0.0)
 
     @classmethod
     def measured(
