@@ -121,5 +121,5 @@ def digest(state: Mapping[str, Tensor]) -> str:
     total = sha256()
     for name, tensor in state.items():
         total.update(name.encode())
-        total.update(memoryview(tensor.flatten().view(torch.uint8).numpy()))
+        total.update(tensor.flatten().view(torch.uint8).numpy().data)
     return total.hexdigest()[:16]
