@@ -32,7 +32,7 @@ class Denoiser:
     parametrisation: str | Row
 
     def __post_init__(self) -> None:
-        expect(isinstance(self.net, torch.nn.Module), "net", repr(self.net), "a torch.nn.Module")
+        expect(callable(self.net), "net", repr(self.net), "a network, called with (x, clock, cond)")
         check_path(self.path)
         if not callable(self.parametrisation):
             choose("parametrisation", self.parametrisation, PARAMETRISATIONS)
