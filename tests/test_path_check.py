@@ -64,8 +64,8 @@ def test_a_path_that_does_not_lead_from_data_to_noise_is_refused(members, said, 
 def test_what_is_no_path_or_no_network_is_refused(net):
     with pytest.raises(ValueError, match=r"path: expected a Path, such as VP.*got 'v'"):
         Denoiser(net, "v", PATHS["VP"])
-    with pytest.raises(ValueError, match=r"net: expected a torch\.nn\.Module, got"):
-        Denoiser(lambda x, t, cond: x, PATHS["VP"], "v")
+    with pytest.raises(ValueError, match=r"net: expected a network, called with .*, got 'net'"):
+        Denoiser("net", PATHS["VP"], "v")
     with pytest.raises(ValueError, match="path: expected a Path"):
         grid(4, PATHS["VP"])
 

@@ -68,9 +68,11 @@ def bare(module: nn.Module) -> nn.Module:
     return module
 
 
-def described(module: nn.Module) -> str:
-    """A network in a few words: its class and how many parameters it has."""
+def described(module: Any) -> str:
+    """A network in a few words: its class and how many parameters it has; a plain function as it prints."""
     module = bare(module)
+    if not isinstance(module, nn.Module):
+        return repr(module)
     return f"{type(module).__name__} of {sum(p.numel() for p in module.parameters()):,} parameters"
 
 
