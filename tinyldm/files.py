@@ -20,9 +20,9 @@ def atomic_file(target: str | os.PathLike) -> Iterator[FilePath]:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     os.close(handle)
-    os.chmod(name, 0o644)
     try:
         yield FilePath(name)
+        os.chmod(name, 0o644)  # whoever wrote it may have put another file in its place
         os.replace(name, target)
     finally:
         FilePath(name).unlink(missing_ok=True)

@@ -36,7 +36,7 @@ def fingerprint(
     data: columns. Of the module: its configuration, how it prints, and the weights and buffers that no gradient changes;
     the weights to be trained may start anywhere, as a checkpoint replaces them. Of the loss: name, code, and the values that
     it closes over, holds or reads by a global name: numbers, texts, tensors, networks, and objects made of them. Left out
-    are functions that it calls by a global name (but for their own names) and whatever else has no attributes to look at.
+    are plain functions that it calls by a global name (but for that name) and whatever else has no attributes to look at.
     """
     still = {name: p for name, p in module.named_parameters() if not p.requires_grad} | dict(module.named_buffers())
     configs = {name or "whole": part.config for name, part in module.named_modules() if hasattr(part, "config")}
@@ -105,10 +105,12 @@ def _opened(value: Any) -> tuple[str, Mapping[str, Any]]:
 
 
 def _reads(function: FunctionType) -> dict[str, Any]:
-    """The values that a function's code reads from outside, by name; of functions with a global name, that name alone."""
+    """The values that a function's code reads from outside, by name; of a global function that holds none, its name alone."""
     code, outside = function.__code__, function.__globals__
     reads = {name: outside[name] for name in sorted(_global_names(code)) if name in outside}
-    named = {name: v.__qualname__ if isinstance(v, FunctionType) else v for name, v in reads.items()}
+    named = {
+        name: v.__qualname__ if isinstance(v, FunctionType) and not v.__closure__ else v for name, v in reads.items()
+    }
     free = {name: cell.cell_contents for name, cell in zip(code.co_freevars, function.__closure__ or ())}
     defaults = {"defaults": function.__defaults__, "options": function.__kwdefaults__}
     return {**named, **free, **{name: value for name, value in defaults.items() if value}}

@@ -125,7 +125,7 @@ class Run:
         """
         tensors, notes = read_safetensors(path)
         expect({"step", "run"} <= notes.keys(), "checkpoint", path, "a file that fit() wrote")
-        _same_shapes(_shapes(tensors), {name: tuple(p.shape) for name, p in self.parameters.items()})
+        _same_shapes(path, _shapes(tensors), {name: tuple(p.shape) for name, p in self.parameters.items()})
         _same_run(path, json.loads(notes["run"]), facts, extend)
         step = int(notes["step"])
         known = {name for name in self._tensors() if not name.startswith("adam.")}
@@ -157,12 +157,12 @@ def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple]:
     return {name.removeprefix("weight."): tuple(t.shape) for name, t in tensors.items() if name.startswith("weight.")}
 
 
-def _same_shapes(saved: dict, now: dict) -> None:
+def _same_shapes(path: str | os.PathLike, saved: dict, now: dict) -> None:
     differing = sorted(name for name in saved.keys() | now.keys() if saved.get(name) != now.get(name))
     if differing:
         name = differing[0]
         raise ValueError(
-            f"checkpoint: from another configuration; {len(differing)} tensors differ, "
+            f"checkpoint: {path} is from another configuration; {len(differing)} tensors differ, "
             f"first {name}: {saved.get(name, 'absent')} in the file, {now.get(name, 'absent')} in the module"
         )
 

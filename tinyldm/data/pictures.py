@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 FORMATS = {  # what is opened, whatever a file is called, and how such files are called; nothing that is a program, as EPS is
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg"),
