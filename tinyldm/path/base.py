@@ -95,15 +95,13 @@ class Path:
     def at(self, t: Tensor) -> "Moment":
         """All coefficients at time t, each computed when first asked for: floats for t (), tensors for t (B,).
 
-        A time () is looked up again while the path's numbers stay what they were; a path that holds anything but numbers
-        and fixed tensors, such as weights to be learned, is asked anew each time.
+        A path that says ``constant = True`` in its own class body promises that its numbers never change; then a time () is
+        worked out once and looked up afterwards. Any other path, such as one with weights to be learned, is asked anew.
         """
         t = torch.as_tensor(t)
         if t.ndim or t.requires_grad:
             return Moment(self, t)
-        held = tuple(_stamp(value) for value in vars(self).values())
-        make = _moment.__wrapped__ if None in held else _moment
-        return make(self, t.item(), held)
+        return _remembered(self, t.item()) if "constant" in vars(type(self)) else _moment(self, t.item())
 
 
 class Moment:
@@ -135,17 +133,11 @@ class Moment:
     lam = property(lambda self: self._of("lam", self.path.lam))
 
 
-@lru_cache(maxsize=4096)  # without it a solver's steps take up to a third longer
-def _moment(path: Path, t: float, held: tuple[Any, ...]) -> Moment:
+def _moment(path: Path, t: float) -> Moment:
     return Moment(path, torch.tensor(t, dtype=torch.float64), alone=True)
 
 
-def _stamp(value: Any) -> Any:
-    """What tells whether a path's number is still the same; None for what could change unseen."""
-    if isinstance(value, Tensor):
-        fixed = not value.requires_grad and not value.is_inference()
-        return (id(value), value._version) if fixed else None
-    return value if isinstance(value, int | float) else None
+_remembered = lru_cache(maxsize=4096)(_moment)  # without it a solver's steps take up to a third longer
 
 
 def _derivative(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:

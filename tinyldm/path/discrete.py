@@ -35,6 +35,8 @@ class DiscreteVP(Path):
     Source: Ho et al. (2020), section 2, for the table.
     """
 
+    constant = True
+
     alphas_cumprod: Tensor
     t_min: float = field(init=False)
     t_max: float = field(init=False, default=1.0)
