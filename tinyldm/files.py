@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path as FilePath
+from typing import IO
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -21,12 +22,60 @@ def atomic_file(target: str | os.PathLike) -> Iterator[FilePath]:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     os.close(handle)
-    os.chmod(name, 0o644)
     try:
         yield FilePath(name)
+        os.chmod(name, 0o644)  # whoever wrote it may have put another file in its place
         os.replace(name, target)
     finally:
         FilePath(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(target: str | os.PathLike, argument: str) -> Iterator[None]:
+    """Hold ``target`` for this process; what a killed one left half-written beside it is removed.
+
+    The system lets go of the lock when its process ends, however it ends. Where there are no such locks (Windows, some
+    network drives) nothing is held. Raises ``ValueError`` naming ``argument`` when another process holds the file or the
+    target is a folder, ``OSError`` when nothing can be written there.
+    """
+    target = FilePath(target)
+    if target.is_dir():
+        raise ValueError(f"{argument}: expected the name of a file, got {target}, a folder")
+    lock = target.with_name(f".{target.name}.lock")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = open(lock, "a+")  # noqa: SIM115
+    except OSError as error:
+        raise type(error)(f"{argument}: nothing can be written in {target.parent} ({error.strerror})") from error
+    with file:
+        if not _alone(file):
+            file.seek(0)
+            raise ValueError(
+                f"{argument}: {target} is being written by process {file.read() or '?'}; name another file"
+            )
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            for stray in target.parent.iterdir():
+                if stray.name.startswith(f".{target.name}.") and stray != lock:
+                    stray.unlink()
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _alone(file: IO) -> bool:
+    """Take the lock of an open file; false if another has it, or had it until just now."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return True
+    return os.fstat(file.fileno()).st_nlink > 0
 
 
 @contextmanager

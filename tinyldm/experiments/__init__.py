@@ -5,8 +5,6 @@ from .digits import (
     DIGITS,
     IMAGES,
     LATENTS,
-    SMALL,
-    Recipe,
     digits_autoencoder,
     digits_judge,
     digits_recipe,
@@ -17,6 +15,7 @@ from .digits import (
     train_digits,
 )
 from .photos import Objective, patch_components, photos_config, train_autoencoder, train_features
+from .pictures import SMALL, Recipe, pictures_recipe, train_pictures
 from .points import POINTS, code_loss, points_autoencoder, points_denoiser
 from .rivals import Codebook, codebook, codebook_loss, invert_generator, points_codebook, points_gan
 from .training import denoise_loss, latents, reconstruct_loss, train_denoiser
@@ -44,6 +43,7 @@ __all__ = [
     "measure",
     "patch_components",
     "photos_config",
+    "pictures_recipe",
     "points_autoencoder",
     "points_codebook",
     "points_denoiser",
@@ -55,4 +55,5 @@ __all__ = [
     "train_denoiser",
     "train_digits",
     "train_features",
+    "train_pictures",
 ]
