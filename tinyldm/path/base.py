@@ -144,7 +144,7 @@ def _stamp(value: Any) -> Any:
     """What tells whether a path's number is still the same; None for what could change unseen."""
     if isinstance(value, Tensor):
         fixed = not value.requires_grad and not value.is_inference()
-        return (id(value), value._version) if fixed else None
+        return (value, value._version) if fixed else None  # not its id, which a later tensor may get
     return value if isinstance(value, int | float) else None
 
 
