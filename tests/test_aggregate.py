@@ -51,16 +51,25 @@ def test_the_two_parts_agree_with_quadrature(posterior):
     marginal = (mixture.exp() * (mixture - prior)).sum() * cell
     assert information + marginal == pytest.approx(posterior.kl().mean().item(), abs=1e-4)
 
-    many = DiagonalGaussian(posterior.mean.repeat(6000, 1), posterior.logvar.repeat(6000, 1))
-    z = many.sample(seeded(1))
-    log_q = aggregate_log_prob(posterior, z)
-    ours = {
-        "information": -many.nll(z).double() - log_q,
-        "marginal": log_q - Independent(Normal(torch.zeros(2), torch.ones(2)), 1).log_prob(z).double(),
-    }
+    generator = seeded(1)
+    splits = [kl_split(posterior, generator) for _ in range(3000)]
     for name, value in (("information", information), ("marginal", marginal)):
-        error = ours[name].std() / math.sqrt(len(z))
-        assert (ours[name].mean() - value).abs() < 4 * error, name
+        ours = torch.stack([getattr(split, name).mean() for split in splits])
+        assert (ours.mean() - value).abs() < 4 * ours.std() / math.sqrt(3000), name
+
+
+@pytest.mark.equation("kl-split")
+def test_each_sample_s_parts_are_log_ratios_of_torch_s_densities(posterior):
+    """Posteriors of unequal widths, each seen at its own sample: mean + std times the generator's noise."""
+    assert posterior.logvar.std() > 0.5
+    mean, std = posterior.mean.double(), posterior.std.double()
+    z = (posterior.mean + posterior.std * torch.randn(7, 2, generator=seeded(4))).double()
+    own = Independent(Normal(mean, std), 1)
+    together = MixtureSameFamily(Categorical(torch.ones(7).double()), own).log_prob(z)
+    prior = Independent(Normal(torch.zeros(2).double(), torch.ones(2).double()), 1).log_prob(z)
+    split = kl_split(posterior, seeded(4))
+    torch.testing.assert_close(split.information, own.log_prob(z) - together, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(split.marginal, together - prior, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.equation("kl-split")

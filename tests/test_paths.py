@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from oracles import GaussianData, scalar, times
+from oracles import times
 
 from tinyldm import (
     VE,
@@ -15,14 +15,9 @@ from tinyldm import (
     CosineVP,
     Denoiser,
     DiscreteVP,
-    Dynamics,
     LatentDiffusion,
-    Path,
     RectifiedFlow,
     SubVP,
-    ddim,
-    resolve,
-    sample,
     seeded,
 )
 from tinyldm.path import PATHS as CLASSES
@@ -177,93 +172,6 @@ def test_exploding_input_is_shown_at_unit_size(rng):
     seen = path.network_input(path.marginal(x0, eps, t), t)
     torch.testing.assert_close(seen.flatten(1).var(1), torch.ones(3), rtol=0.03, atol=0)  # standard error 0.7%
     assert torch.equal(SubVP().network_input(x0, t), x0)
-
-
-# ---- one moment at a time
-
-
-@every
-def test_a_moment_is_the_path_at_its_time_whether_remembered_or_not(name):
-    path, names = PATHS[name], ("alpha", "sigma", "d_alpha", "d_sigma", "lam")
-    ts = times(path, 5)
-    want = {what: getattr(path, what)(ts) for what in names}
-    for remembered in (False, True):
-        if remembered:
-            path.remember(ts)
-        for i, t in enumerate(ts):
-            for what in names:
-                value = getattr(path.at(t), what)
-                assert isinstance(value, float)
-                assert value == pytest.approx(want[what][i].item(), rel=1e-13)
-    for what in names:
-        torch.testing.assert_close(getattr(path.at(ts), what), want[what], rtol=0, atol=0)
-
-
-def test_paths_and_tables_do_not_remember_each_other_s_moments(rng):
-    ts = torch.tensor([0.9, 0.5, 0.25], dtype=torch.float64)
-    kinds = [
-        SubVP,
-        VE,
-        lambda: VE(0.02, 60.0),
-        CosineVP,
-        lambda: CosineVP(0.1),
-        SD,
-        DiscreteVP.from_betas,
-        lambda: ZERO,
-    ]
-    fresh = [[make().at(t) for t in ts] for make in kinds]
-    known = [make() for make in kinds]
-    for path in known:
-        path.remember(ts)
-    x, y = (torch.randn(2, 3, dtype=torch.float64, generator=rng) for _ in range(2))
-    for path, moments in zip(known, fresh, strict=True):
-        for t, moment in zip(ts, moments, strict=True):
-            a, b = moment.alpha, moment.sigma
-            assert path.at(t).alpha == pytest.approx(a, rel=1e-13)
-            assert path.at(t).sigma == pytest.approx(b, rel=1e-13)
-            for _ in range(2):  # the second time from memory: x0 = (x - sigma eps) / alpha, and v's inverse
-                torch.testing.assert_close(resolve("eps", path, x, t, y).x0, (x - b * y) / a, **CLOSE)
-                torch.testing.assert_close(resolve("v", path, x, t, y).x0, (a * x - b * y) / (a**2 + b**2), **CLOSE)
-
-
-def test_what_is_remembered_is_worked_out_once_for_all_times_and_forgotten_at_the_end():
-    calls = []
-
-    class Counted(VE):
-        def sigma(self, t):
-            calls.append(t)
-            return super().sigma(t)
-
-    path, ts = Counted(), torch.linspace(0.1, 0.9, 4, dtype=torch.float64)
-    path.remember(ts)
-    assert [path.at(t).sigma for t in ts] == pytest.approx((0.01 * 5000**ts).tolist(), rel=1e-12)
-    assert len(calls) == 1
-    path.forget()
-    assert path.at(scalar(0.1)).sigma == pytest.approx(0.01 * 5000**0.1)
-    assert len(calls) == 2
-
-
-def test_a_path_whose_numbers_change_is_asked_anew(rng):
-    class Mine(Path):
-        def __init__(self, k):
-            self.k = k
-
-        def alpha(self, t):
-            return torch.exp(-self.k * t)
-
-        def sigma(self, t):
-            return torch.sqrt(-torch.expm1(-2 * self.k * t))
-
-    def run(path):
-        dynamics = Dynamics(path, GaussianData().predict(path))
-        return sample(dynamics, x, torch.linspace(0.9, 0.1, 5), ddim)
-
-    x, mine = torch.randn(4, dtype=torch.float64, generator=rng), Mine(2.0)
-    first = run(mine)
-    mine.__dict__["k"] = 5.0
-    assert not torch.equal(run(mine), first)
-    assert torch.equal(run(mine), run(Mine(5.0)))
-    assert Mine(1.0) != Mine(3.0)
 
 
 # ---- what is refused, what is stored

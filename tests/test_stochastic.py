@@ -85,13 +85,15 @@ def test_the_reverse_sde_s_mean_and_variance_follow_their_recursion_to_the_data_
 
 
 @pytest.mark.equation("langevin")
+@pytest.mark.parametrize("t", [0.4, 0.6, 0.9])
 @pytest.mark.parametrize("path", [VP(), VE()], ids=["VP", "VE"])
-def test_langevin_s_step_climbs_the_score_and_adds_the_noise_that_balances_it(path):
-    x, s = scalar(1.3), scalar(0.4)
+def test_langevin_s_step_climbs_the_score_and_adds_the_noise_that_balances_it(path, t):
+    """All at the time s, wherever the grid comes from."""
+    x, t, s = scalar(1.3), scalar(t), scalar(0.4)
     (mean, std), size = DATA.moments(path, s), 2 * (0.2 * float(path.sigma(s))) ** 2
     expected = (float(x + size * (mean - x) / std**2), math.sqrt(2 * size))
     step = partial(langevin, snr=0.2)
-    assert moments(step, Dynamics(path, DATA.predict(path)), x, s, s) == pytest.approx(expected, rel=1e-9)
+    assert moments(step, Dynamics(path, DATA.predict(path)), x, t, s) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.equation("langevin")

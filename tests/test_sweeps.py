@@ -65,8 +65,8 @@ def test_a_row_of_points_has_the_keys_of_the_table_and_comes_out_the_same_twice(
 
 
 def test_a_row_of_digits_has_the_keys_of_the_table(monkeypatch):
-    monkeypatch.setattr("tinyldm.sweeps.digits.DRAWS", 30)
-    monkeypatch.setattr("tinyldm.sweeps.digits.sources.__defaults__", (True, 30))
+    monkeypatch.setattr("tinyldm.experiments.sweeps.digits.DRAWS", 30)
+    monkeypatch.setattr("tinyldm.experiments.sweeps.digits.sources.__defaults__", (True, 30))
     row = digits_row("vae", 0.01, 1, (4, 4))
     assert {*row} == {*next(r for r in table("digits") if r["kind"] == "vae")} - {"seconds"}
 

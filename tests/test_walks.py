@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.spatial import geometric_slerp
 
 from tinyldm import lerp, seeded, slerp
 
@@ -50,6 +52,19 @@ def test_equal_lengths_and_the_variance_of_noise_are_kept(ends):
     torch.testing.assert_close(variance, torch.ones(7), atol=0.02, rtol=0)
     middle = lerp(*noise, SHARES)[3].var()
     assert middle == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.equation("slerp")
+def test_ends_of_unequal_length_are_mixed_with_the_shares_of_their_directions(ends):
+    """SciPy walks the arc between the directions; its points, written in the two directions, give the shares of a and b."""
+    a, b = (end.flatten(1) * torch.tensor([[0.2], [1.0], [3.0], [1.0], [5.0]]) ** k for end, k in zip(ends, (1, -1)))
+    for row, (first, second) in enumerate(zip(a.numpy(), b.numpy())):
+        units = [end / np.linalg.norm(end) for end in (first, second)]
+        shares = np.linalg.lstsq(np.stack(units, 1), geometric_slerp(*units, SHARES.numpy()).T, rcond=None)[0]
+        mine = slerp(a, b, SHARES)[:, row]
+        np.testing.assert_allclose(mine, shares.T @ np.stack([first, second]), rtol=1e-10, atol=1e-10)
+    ratio = a.norm(dim=1) / b.norm(dim=1)
+    assert ratio.max() > 10 * ratio.min()
 
 
 @pytest.mark.equation("slerp")
