@@ -232,7 +232,9 @@ def test_a_page_opens_from_a_folder_without_a_network(name, site, browser):
     tab.on("pageerror", lambda e: problems.append(str(e)))
     tab.goto((site / f"{name}.html").as_uri(), wait_until="load")
     if tab.locator(".math").count():
-        tab.wait_for_function("document.querySelectorAll('mjx-container').length > (location.pathname.includes('reference') ? 0 : 20)")
+        tab.wait_for_function(
+            "document.querySelectorAll('mjx-container').length > (location.pathname.includes('reference') ? 0 : 20)"
+        )
         assert tab.locator("mjx-merror, [data-mjx-error]").count() == 0
     assert tab.locator("article details[open]").count() == 0
     for book in tab.locator(".flipbook").all():

@@ -47,14 +47,17 @@ def documented(value: Any) -> bool:
 def modules() -> dict[str, ModuleType]:
     """Every module of the library but the command lines inside packages, by its full name."""
     found = [m.name for m in pkgutil.walk_packages(tinyldm.__path__, "tinyldm.")]
-    return {name: importlib.import_module(name) for name in ["tinyldm", *found] if not name.endswith("s.__main__")}
+    found = [name for name in found if not name.endswith("__main__") or name == "tinyldm.__main__"]
+    return {name: importlib.import_module(name) for name in ["tinyldm", *found]}
 
 
 @cache
 def doors() -> dict[str, dict[str, Any]]:
     """What each package, module at the root or listed module offers, the shortest names first."""
     every = modules()
-    listed = {v.__name__ for m in every.values() for n in getattr(m, "__all__", []) if inspect.ismodule(v := vars(m)[n])}
+    listed = {
+        v.__name__ for m in every.values() for n in getattr(m, "__all__", []) if inspect.ismodule(v := vars(m)[n])
+    }
     found = {}
     for name, module in sorted(every.items(), key=lambda item: (item[0].count("."), item[0])):
         if hasattr(module, "__path__") or name.count(".") == 1 or name in listed:

@@ -70,6 +70,11 @@ def process(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: 
     lines[:] = [*prose(docstring, arguments(value)), *below(name, docstring)]
 
 
+def plain(app: Sphinx, what: str, name: str, value: Any, options: Any, signature: str, returns: str) -> Any:
+    """autodoc-process-signature: a default that is made by a function has no text of its own."""
+    return (re.sub(r"<function .*?>+|<factory>", "...", signature), returns) if signature else None
+
+
 def shown(value: Any) -> str:
     """A constant in short: the names in a table, a type without its modules."""
     if isinstance(value, dict):
@@ -183,5 +188,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("public", Public)
     app.add_post_transform(LinkNames)
     app.connect("autodoc-process-docstring", process)
+    app.connect("autodoc-process-signature", plain)
     app.connect("html-page-context", link_code)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
