@@ -19,13 +19,6 @@ ROOMS = set(
     re.findall(r"(?<!\S)tinyldm[\w.]*", " ".join(re.findall(r"^\.\. public::(.+(?:\n   tiny.+)*)", DIRECTIVES, re.M)))
 )
 CONSTANTS = [e for e in public.entries() if not public.documented(e.value)]
-METHODS = {
-    f"{e.name}.{n}": m
-    for e in public.entries()
-    if inspect.isclass(e.value)
-    for n, m in vars(e.value).items()
-    if n[0] != "_" and (inspect.isroutine(m) or isinstance(m, property))
-}
 
 
 def begins_with_a_sentence(value):
