@@ -6,20 +6,27 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+WANTED := -c constraints.txt -e '.[lab,book,test,classroom,lint]'
 CHAPTERS := $(basename $(notdir $(wildcard book/[0-9][0-9]-*.md)))
 
 .PHONY: lab test book demo ledger notebooks assignments lint clean
 .DEFAULT_GOAL := lab
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version)'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@python=$(BIN)/python; test -x $$python || python=$(PYTHON); $$python -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "Python 3.11 or newer is needed, found " + sys.version.split()[0] + ": " + sys.executable + "\n" + \
+	    "With another one (after rm -r $(VENV), if it is there): make PYTHON=python3.12")'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { test -x $(BIN)/python && command -v uv >/dev/null; } || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): a few minutes the first time, PyTorch is large"
+	@(while sleep 20 >&2 && kill -0 $$$$; do echo "... $$(du -sm $(VENV) | cut -f1) MB in $(VENV)"; done) 2>/dev/null & \
 	if command -v uv >/dev/null; then \
-	    uv pip install -q --python $(BIN)/python $${PIP_FIND_LINKS:+--find-links "$$PIP_FIND_LINKS"} -c constraints.txt -e '.[book,test,classroom,lint]'; \
+	    uv pip install --python $(BIN)/python $${PIP_FIND_LINKS:+--find-links "$$PIP_FIND_LINKS"} $(WANTED); \
 	else \
-	    $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[book,test,classroom,lint]'; \
-	fi
-	touch $@
+	    $(BIN)/python -m pip install --disable-pip-version-check $(WANTED); \
+	fi; failed=$$?; kill $$!; test $$failed = 0 || { \
+	    echo "Not installed, for the reason above. Most often the package index was out of reach (pip then speaks of no matching or of" \
+	        "conflicting versions): is the network there, and its proxy set? Or the disk is full. A second make tries again." >&2; exit 1; }
+	@touch $@
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \

@@ -1,10 +1,14 @@
 """The book, the notebooks, the library and the installation say the same thing."""
 
 import ast
+import importlib
 import re
 import subprocess
+import sys
 import tomllib
 from collections import Counter
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from itertools import count
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import jupytext
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from tinyldm.exercises import names
@@ -164,23 +169,82 @@ CONSTRAINTS = [
 ]
 
 
+FLOOR = PYPROJECT["project"]["requires-python"].removeprefix(">=")  # the oldest Python that is admitted
+NOTEBOOKS = {"ipywidgets", "jupytext", "nbformat", "nbgrader", "traitlets"}  # the extras', imported inside functions
+
+
 def direct():
-    return [
+    wanted = [
         Requirement(r)
         for r in [*PYPROJECT["project"]["dependencies"], *(r for extra in EXTRAS.values() for r in extra)]
     ]
+    assert all(r.extras <= set(EXTRAS) for r in wanted if r.name == "tinyldm")
+    return [r for r in wanted if r.name != "tinyldm"]
 
 
-def test_constraints_pin_every_direct_dependency_once():
+def pinned():
     pins = {}
     for line in CONSTRAINTS:
         name, version = re.fullmatch(r"([\w.-]+)==([\w.+]+)", line).groups()
         assert canonicalize_name(name) not in pins, line
         pins[canonicalize_name(name)] = version
+    return pins
+
+
+def test_constraints_pin_every_direct_dependency_once():
+    pins = pinned()
     for wanted in direct():
+        assert canonicalize_name(wanted.name) in pins, f"{wanted} has no pin"
         assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), wanted
     assert pins["torch"] == "2.13.0"
     assert not [n for n in pins if n.startswith(("torchvision", "torchaudio", "nvidia", "cuda", "triton"))]
+
+
+def test_every_pin_can_be_installed_on_the_oldest_python_that_is_admitted():
+    """Found where a pin asked for 3.11.5: the newest versions were collected with a newer Python than the oldest one."""
+    needs = {}
+    for name, version in pinned().items():
+        with suppress(PackageNotFoundError):
+            found = distribution(name)
+            if found.version.split("+")[0] == version:
+                needs[f"{name}=={version}"] = found.metadata["Requires-Python"] or ""
+    if not needs:
+        pytest.skip("none of the pinned versions is installed here")
+    assert not {pin: python for pin, python in needs.items() if not SpecifierSet(python).contains(FLOOR)}
+
+
+def test_the_oldest_python_is_the_same_wherever_it_is_named():
+    makefile, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "README.md"))
+    assert str(tuple(map(int, FLOOR.split(".")))) in makefile
+    assert f"Python {FLOOR} or newer is needed" in makefile
+    assert f"You need Python {FLOOR} or newer" in readme
+    major, minor = FLOOR.split(".")[:2]
+    assert PYPROJECT["tool"]["ruff"]["target-version"] == f"py{major}{minor}"
+    assert PYPROJECT["tool"]["mypy"]["python_version"] == f"{major}.{minor}"
+
+
+def test_readme_installs_the_pytorch_that_is_pinned():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"\btorch==([\w.]+)", readme) == [pinned()["torch"]]
+    assert set(re.findall(r"pip install '\.\[(\w+)\]'", readme)) <= set(EXTRAS)
+
+
+def test_the_library_depends_on_what_it_imports_and_not_on_jupyter():
+    needed = {canonicalize_name(Requirement(r).name) for r in PYPROJECT["project"]["dependencies"]}
+    assert not [n for n in needed if "jupyter" in n or n in NOTEBOOKS | {"ipython", "notebook"}]
+    sold_as = packages_distributions()
+    for file in (ROOT / "tinyldm").rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+        modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+        for name in {m.split(".")[0] for m in modules} - set(sys.stdlib_module_names) - {"tinyldm"} - NOTEBOOKS:
+            assert needed & {canonicalize_name(d) for d in sold_as.get(name, ())}, f"{file.name} imports {name}"
+
+
+def test_the_command_is_a_function_that_exists():
+    for place in PYPROJECT["project"]["scripts"].values():
+        module, name = place.split(":")
+        assert callable(getattr(importlib.import_module(module), name))
 
 
 def test_dependencies_are_ranges_that_do_not_pull_in_torchvision():

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tinyldm import VP, zoo
+from tinyldm import VP, Denoiser, DiscreteVP, zoo
 from tinyldm.__main__ import main
 from tinyldm.experiments import digits as recipes
+from tinyldm.experiments import pictures
 from tinyldm.nn import AutoencoderConfig, UNetConfig
 from tinyldm.train import Budget
 
@@ -98,6 +100,7 @@ MISTAKES = [
     (["--model", "dgits"], "did you mean 'digits'"),
     (["--model", "no/such/folder"], "no/such/folder"),
     (["--solver", "eulr"], "solver='eulr' is unknown; did you mean 'euler'"),
+    (["--label", "ten"], "label='ten' is unknown"),
     (["--label", "10"], "[0, 9]"),
     (["--label", "-1"], "[0, 9]"),
     (["--model", "photos-c4"], "photos-c4"),  # a network that draws nothing by itself
@@ -209,6 +212,80 @@ def test_a_second_run_goes_on_where_the_first_was(tiny, tmp_path, monkeypatch, c
     error = capsys.readouterr().err.splitlines()[-1]
     assert "steps was 12, is 13" in error
     assert read(tmp_path) == first
+
+
+def test_another_seed_in_a_folder_that_is_taken_is_refused(tiny, tmp_path, capsys):
+    assert main(["train", "--out", str(tmp_path / "clim")]) == 0
+    before = (tmp_path / "clim" / "measures.json").read_bytes()
+    capsys.readouterr()
+    assert main(["train", "--out", str(tmp_path / "clim"), "--seed", "1"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "autoencoder.safetensors is of another run (generator.seed was 0, is 1" in error
+    assert (tmp_path / "clim" / "measures.json").read_bytes() == before
+
+
+def test_a_run_s_folder_is_a_model_and_train_says_how_to_draw_from_it(tiny, tmp_path, capsys):
+    run = tmp_path / "my clim"
+    assert main(["train", "--out", str(run)]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == f"saved {run / 'model'}; draw from it: python -m tinyldm sample --model '{run}'"
+    assert (drawn(tmp_path, "--n", 3, "--model", run) == drawn(tmp_path, "--n", 3, "--model", run / "model")).all()
+
+
+@pytest.fixture
+def album(tmp_path, monkeypatch):
+    """A folder with two classes of pictures, red ones and blue ones, and a recipe that trains in a second."""
+    recipe = pictures.Recipe(
+        AutoencoderConfig(latent_channels=2, channels=(4, 4), blocks=1, groups=4),
+        Budget(4, 4, 3e-3),
+        UNetConfig(channels=(8, 8), attention=(False, True), blocks=1, heads=2, groups=4),
+        Budget(4, 4, 2e-3),
+    )
+    monkeypatch.setitem(pictures.RECIPES, "ci", recipe)
+    for name, color in (("red", (200, 0, 0)), ("blue", (0, 0, 200))):
+        (tmp_path / "album" / name).mkdir(parents=True)
+        for k in range(3):
+            Image.new("RGB", (20, 18), color).save(tmp_path / "album" / name / f"{k}.png")
+    return tmp_path / "album"
+
+
+def test_a_folder_of_pictures_is_trained_and_drawn_in_colour(album, tmp_path, capsys):
+    run = tmp_path / "run"
+    asked = ["train", "--data", str(album), "--size", "16", "--out", str(run)]
+    assert main(asked) == 0
+    out = capsys.readouterr().out
+    assert "2 classes: blue, red" in out
+    assert json.loads((run / "measures.json").read_text()).keys() == {"training_seconds", "psnr_train"}
+    assert json.loads((run / "model" / "classes.json").read_text()) == ["blue", "red"]
+    each = drawn(tmp_path, "--n", 4, "--model", run)  # four of two classes
+    assert each.shape == (20, 200, 3)
+    named, numbered = (drawn(tmp_path, "--n", 4, "--model", run, "--label", label) for label in ("red", "1"))
+    assert (named == numbered).all()
+    assert main(["sample", "--model", str(run), "--label", "rde"]) == 2
+    assert "label='rde' is unknown; did you mean 'red'" in capsys.readouterr().err
+    Image.new("RGB", (20, 20)).save(album / "red" / "new.png")
+    assert main(asked) == 2
+    assert "is of another run (data.image was float32 (6, 3, 16, 16), is float32 (7" in capsys.readouterr().err
+    assert main([*asked[:3], "--size", "18", "--out", str(tmp_path / "other")]) == 2
+    assert "images: expected sides divisible by 4, got 18x18" in capsys.readouterr().err
+
+
+def test_pictures_without_classes_are_trained_and_drawn(album, tmp_path, capsys):
+    assert main(["train", "--data", str(album / "red"), "--size", "16", "--out", str(tmp_path / "run")]) == 0
+    assert not (tmp_path / "run" / "model" / "classes.json").exists()
+    assert drawn(tmp_path, "--n", 4, "--model", tmp_path / "run").shape == (20, 200, 3)
+    assert main(["sample", "--model", str(tmp_path / "run"), "--label", "0"]) == 2
+    assert "cond.label" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_a_path_without_any_data_at_its_end_is_drawn(classes, model, tmp_path, unet_config, build):
+    """Zero terminal signal-to-noise ratio: lam has no end, so the times are uniform in t."""
+    net = build(replace(unet_config, classes=classes))
+    path = DiscreteVP.from_betas(zero_terminal_snr=True)
+    replace(model, denoiser=Denoiser(net, path, "v")).save(tmp_path / "model")
+    assert drawn(tmp_path, "--n", 3, "--model", tmp_path / "model").shape == (12, 120)
 
 
 @pytest.fixture

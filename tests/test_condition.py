@@ -99,14 +99,20 @@ def test_dropping_labels_keeps_the_rest():
 @pytest.mark.parametrize(
     ("slots", "needed", "welcome", "said"),
     [
-        ({}, ["tokens"], [], r"cond\.tokens: expected a value"),
-        ({"guidance": torch.ones(2)}, [], ["label"], r"cond\.guidance: expected None"),
-        ({"vector": torch.ones(3, 1)}, ["vector"], [], r"cond\.vector: expected one for each of the 2 samples, got 3"),
-        ({"residuals": (torch.ones(1, 1, 1, 1),)}, [], ["residuals"], r"cond\.residuals: .* got 1 samples"),
+        ({}, {"tokens": 5}, [], r"cond\.tokens: expected a value"),
+        ({"guidance": torch.ones(2)}, {}, ["label"], r"cond\.guidance: expected None"),
+        (
+            {"vector": torch.ones(3, 1)},
+            {"vector": 1},
+            [],
+            r"cond\.vector: expected one for each of the 2 samples, got 3",
+        ),
+        ({"residuals": (torch.ones(1, 1, 1, 1),)}, {}, ["residuals"], r"cond\.residuals: .* got 1 samples"),
+        ({"tokens": torch.ones(2, 3, 4)}, {"tokens": 5}, [], r"cond\.tokens: expected 5 wide, got 4 wide"),
     ],
 )
 def test_a_network_says_what_suits_it(slots, needed, welcome, said):
-    Condition(**GOOD).suits(2, ["tokens", "vector"], list(GOOD))
+    Condition(**GOOD).suits(2, {"tokens": 5, "vector": 3}, list(GOOD))
     with pytest.raises(ValueError, match=said):
         Condition(**slots).suits(2, needed, welcome)
 

@@ -149,6 +149,13 @@ def test_in_memory_gives_examples_and_batches():
     assert loaded["y"].tolist() == [5, 6, 7]
 
 
+def test_in_memory_says_what_it_holds():
+    data = InMemory({"x": torch.zeros(2, 3, 4), "label": torch.tensor([0, 1]), "file": ["a", "b"]}, ["cats", "dogs"])
+    assert repr(data) == "InMemory(x float32 (2, 3, 4); label int64 (2,); file list (2,); 2 classes: cats, dogs)"
+    assert repr(InMemory({"x": torch.zeros(1)})) == "InMemory(x float32 (1,))"
+    assert InMemory({"x": torch.zeros(1)}).classes == []
+
+
 @pytest.mark.parametrize("tensors", [{}, {"x": torch.zeros(3), "y": torch.zeros(2)}])
 def test_in_memory_needs_one_length(tensors):
     with pytest.raises(ValueError, match="one common length"):

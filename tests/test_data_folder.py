@@ -1,14 +1,17 @@
 """Floor 5: the reader's own pictures, of every kind that cameras and programs write, whole or broken."""
 
+import struct
+import subprocess
+import sys
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from tinyldm import data
-from tinyldm.data.pictures import read, resize
+from tinyldm.data.pictures import FORMATS, read, resize
 
 
 @pytest.fixture
@@ -117,7 +120,104 @@ def test_a_folder_gives_middle_squares_with_names_and_labels(tmp_path):
 
 def test_pictures_side_by_side_have_no_label(tmp_path):
     plain(tmp_path, "a.png", "b.png")
-    assert set(data.load("folder", path=tmp_path, test_share=0).tensors) == {"image", "file"}
+    found = data.load("folder", path=tmp_path, test_share=0)
+    assert set(found.tensors) == {"image", "file"}
+    assert found.classes == []
+
+
+def test_the_folders_names_are_kept_and_hidden_ones_are_no_classes(tmp_path):
+    plain(tmp_path, "dogs/a.png", "cats/b.png", "top.png", ".ipynb_checkpoints/a-checkpoint.png", "cats/.old/c.png")
+    found = data.load("folder", path=tmp_path, test_share=0)
+    assert found.tensors["file"] == ["cats/b.png", "dogs/a.png", "top.png"]
+    assert found.classes == [".", "cats", "dogs"]
+    assert [found.classes[k] for k in found.tensors["label"]] == ["cats", "dogs", "."]
+    (tmp_path / ".hidden").mkdir()
+    plain(tmp_path / ".hidden", "inside/a.png")  # the folder asked for may itself be below a hidden one
+    assert len(data.load("folder", path=tmp_path / ".hidden", test_share=0)) == 1
+
+
+def test_a_program_that_is_called_a_picture_is_not_run(tmp_path, monkeypatch):
+    """An EPS file is a program in PostScript: Pillow would start Ghostscript to draw it."""
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "holiday.eps")
+    (tmp_path / "holiday.eps").rename(tmp_path / "holiday.png")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_a, **_k: pytest.fail("Ghostscript was started"))
+    with pytest.raises(ValueError, match=r"holiday\.png' is no picture that can be read"):
+        data.load("folder", path=tmp_path, test_share=0)
+
+
+def test_every_format_is_read_whatever_it_is_called(tmp_path, pixels):
+    for kind, suffixes in FORMATS.items():
+        for suffix in suffixes:
+            Image.fromarray(pixels).save(tmp_path / f"{kind}{suffix}", kind)
+    Image.fromarray(pixels).save(tmp_path / "a jpeg.png", "JPEG")
+    Image.fromarray(pixels).save(tmp_path / "two.jpg", "MPO", save_all=True, append_images=[Image.fromarray(pixels)])
+    found = data.load("folder", path=tmp_path, size=6, test_share=0)
+    assert len(found) == sum(map(len, FORMATS.values())) + 2
+
+
+def unpacked(*_arguments, **_options):
+    """What Pillow may do with a tag that is shorter than it says."""
+    raise struct.error("unpack requires a buffer of 8 bytes")
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_malformed_note_of_the_camera_leaves_the_picture_unturned(tmp_path, pixels, monkeypatch):
+    good = Image.Exif()
+    good[0x0112] = 6
+    save(tmp_path, "good.jpg", pixels, exif=good, quality=95)
+    note = good.tobytes()
+    for name, bad in (("cut", note[:-9]), ("wild", note[:10] + b"\xff" * (len(note) - 10)), ("none", b"Exif\0\0?")):
+        picture = read(save(tmp_path, f"{name}.jpg", pixels, exif=bad, quality=95))
+        assert picture.shape in ((3, 6, 8), (3, 8, 6)), name  # unturned, unless the orientation was still there
+    assert read(tmp_path / "good.jpg").shape == (3, 8, 6)
+    monkeypatch.setattr(Image.Image, "getexif", unpacked)
+    assert read(tmp_path / "good.jpg").shape == (3, 6, 8)
+
+
+def test_whatever_pillow_raises_names_the_file(tmp_path, monkeypatch):
+    plain(tmp_path, "a.png", "b.png")
+    opened = Image.open
+
+    def failing(path, **options):
+        return (unpacked if path.name == "a.png" else opened)(path, **options)
+
+    monkeypatch.setattr(Image, "open", failing)
+    with pytest.warns(UserWarning, match=r"1 of 2 pictures cannot be read: a\.png"):
+        assert len(data.load("folder", path=tmp_path, broken="skip", test_share=0)) == 1
+
+
+LIMITED = """
+import resource, sys
+from tinyldm.data import load
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+image = load("folder", path=sys.argv[1], size=32, test_share=0).tensors["image"]
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, *image.shape, float(image.mean()))
+"""
+
+
+def test_a_small_file_of_many_pixels_takes_little_memory(tmp_path):
+    """A file of 5 kB with 36 million pixels: as floats of three channels it would take 432 MB, and copies of that."""
+    Image.new("1", (6000, 6000), 1).save(tmp_path / "vast.png")
+    assert (tmp_path / "vast.png").stat().st_size < 20_000
+    done = subprocess.run([sys.executable, "-c", LIMITED, tmp_path], capture_output=True, text=True, check=True)
+    grown, *shape, mean = map(float, done.stdout.split())
+    assert shape == [1, 3, 32, 32]
+    assert mean == 1
+    assert grown < 300
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "I;16"])
+def test_a_large_picture_is_the_one_that_was_shrunk_from_all_its_pixels(mode, tmp_path):
+    across = np.linspace(0, 255, 700)[None] * np.ones((600, 1))
+    if mode == "I;16":
+        picture = Image.fromarray((across * 257).astype(np.uint16))
+    else:
+        picture = Image.fromarray(across.astype(np.uint8)).convert(mode)
+    picture.save(tmp_path / "a.png")
+    small = data.load("folder", path=tmp_path, size=16, test_share=0).tensors["image"][0]
+    whole = resize(read(tmp_path / "a.png")[:, :, 50:650], (16, 16))
+    assert read(tmp_path / "a.png", square=16).shape[1] in range(64, 128)
+    assert (small - whole).abs().max() < (0.2 if mode == "1" else 0.02)  # one bit: dots, whose share is the grey
 
 
 def test_the_split_goes_by_name_alone(tmp_path):

@@ -1,13 +1,17 @@
 """Floor 0: what is written is whole or not there; what is read is refused unless it is whole."""
 
+import itertools
 import os
 import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from tinyldm.files import atomic_file, atomic_folder, read_json, read_safetensors
+from tinyldm.files import atomic_file, atomic_folder, current, read_json, read_safetensors
 
 
 def contents(folder):
@@ -28,7 +32,7 @@ def crash_in_file(target, existing, error):
 def crash_in_folder(target, existing, error):
     with atomic_folder(target) as fresh:
         (fresh / "a").write_text("new a")
-        assert target.exists() == existing
+        assert (target / "a").exists() == existing
         raise error
 
 
@@ -77,10 +81,68 @@ def test_a_folder_takes_its_place_when_whole(tmp_path):
     for text in ("first", "second"):
         with atomic_folder(target) as fresh:
             (fresh / "a").write_text(text)
-            assert fresh.parent == target.parent
+            assert fresh.parent == target  # a rename must not cross file systems
         assert contents(tmp_path) == {"deep/model/a": text}
-    if os.name == "posix":
-        assert target.stat().st_mode & 0o777 == 0o755
+
+
+def write(target, text):
+    with atomic_folder(target) as fresh:
+        for name in "ab":
+            (fresh / name).write_text(text)
+
+
+def test_a_program_killed_at_any_moment_leaves_the_old_files_or_the_new(tmp_path, monkeypatch):
+    """Killed: nothing is put in order afterwards. Each change of the folder in turn is the one that does not happen."""
+    moments = itertools.count()
+    for last in moments:
+        target = tmp_path / str(last)
+        write(target, "old")
+        (target / "card").write_text("another's")
+        left = itertools.count()
+        with monkeypatch.context() as patch:
+
+            def kill(act, last=last, left=left):
+                def instead(*args, **kwargs):
+                    if next(left) >= last:
+                        raise CrashError
+                    return act(*args, **kwargs)
+
+                return instead
+
+            for module, name in (
+                (os, "replace"),
+                (shutil, "rmtree"),
+                (Path, "rmdir"),
+                (Path, "mkdir"),
+                (Path, "chmod"),
+            ):
+                patch.setattr(module, name, kill(getattr(module, name)))
+            with suppress(CrashError):
+                write(target, "new")
+        seen = {current(target, name).read_text() for name in "ab"}
+        assert seen in ({"old"}, {"new"}), last
+        if next(left) <= last:
+            break
+        write(target, "third")
+        assert contents(target) == {"a": "third", "b": "third", "card": "another's"}
+        assert sorted(p.name for p in target.iterdir()) == ["a", "b", "card"]  # what the killed one left is gone
+    assert last > 5
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and permissions as Unix has them")
+def test_a_folder_keeps_its_permissions_its_links_and_others_files(tmp_path, monkeypatch):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.mkdir(mode=0o700)
+    (real / "card").write_text("another's")
+    link.symlink_to(real)
+    write(link, "new")
+    assert link.is_symlink()
+    assert contents(real) == {"a": "new", "b": "new", "card": "another's"}
+    assert real.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write("~/model", "new")
+    assert contents(tmp_path / "model") == {"a": "new", "b": "new"}
+    assert current("~/model", "a").read_text() == "new"
 
 
 def test_tensors_and_notes_come_back(tmp_path):

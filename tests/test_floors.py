@@ -18,7 +18,7 @@ HOUSE = (  # the floors from the ground up; the one place where they are written
     "denoiser guidance dynamics",
     "solvers losses",
     "likelihood",
-    "space latent train data metrics",
+    "space saved latent fingerprint train data metrics",
     "zoo",
     "experiments",
     "viz exercises __main__",

@@ -247,7 +247,7 @@ def edit(folder, change):
         ),
         (lambda c: c["path"].update(beta=3.0), "beta"),
         (lambda c: c["path"].pop("name"), "path.name=None is unknown"),
-        (lambda c: c.update(row="epsilon"), "row='epsilon' is unknown; did you mean 'eps'"),
+        (lambda c: c.update(parametrisation="epsilon"), "parametrisation='epsilon' is unknown; did you mean 'eps'"),
         (lambda c: c.pop("scale"), r"config.json: expected all the fields that save\(\) writes, got no \['scale'\]"),
     ],
 )

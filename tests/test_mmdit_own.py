@@ -88,8 +88,8 @@ def test_a_denoiser_takes_it(build, rng):
     [
         ("tokens", {"tokens": None}, r"cond\.tokens: expected a value"),
         ("vector", {"vector": None}, r"cond\.vector: expected a value"),
-        ("tokens", {"tokens": torch.zeros(2, 3, 7)}, r"cond\.tokens: expected width 6, got width 7"),
-        ("vector", {"vector": torch.zeros(2, 6)}, r"cond\.vector: expected width 5, got width 6"),
+        ("tokens", {"tokens": torch.zeros(2, 3, 7)}, r"cond\.tokens: expected 6 wide, got 7 wide"),
+        ("vector", {"vector": torch.zeros(2, 6)}, r"cond\.vector: expected 5 wide, got 6 wide"),
         ("vector", {"vector": torch.zeros(1, 5)}, r"cond\.vector: expected one for each of the 2 samples"),
         ("vector", {"label": torch.zeros(2, dtype=torch.long)}, r"cond\.label: expected None"),
         ("dit", {"label": torch.tensor([0, 11])}, r"cond\.label: expected values in \[0, 10\]"),

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tinyldm import VP, Condition, experiments
 from tinyldm.data import InMemory, load
+from tinyldm.experiments import denoise_loss, pictures
 from tinyldm.experiments import digits as recipes
 from tinyldm.nn import AutoencoderConfig, UNetConfig
 from tinyldm.runtime import SCALES, seeded
@@ -86,11 +88,94 @@ def test_labels_are_hidden_as_often_as_stated():
 
     n = 4000
     batch = {"latent": torch.zeros(n, 1, 1, 1), "label": torch.arange(n) % 10}
-    recipes.denoise_loss(recipes.VP(), "v")(Spy(), batch, seeded(0))
-    share = (seen[0] == 10).float().mean().item()
-    assert abs(share - recipes.LABEL_DROPOUT) < 4 * (0.1 * 0.9 / n) ** 0.5
-    kept = seen[0] != 10
-    assert torch.equal(seen[0][kept], batch["label"][kept])
+    for given, dropout in (({}, 0.1), ({"label_dropout": 0.3}, 0.3), ({"label_dropout": 0}, 0)):
+        denoise_loss(VP(), "v", **given)(Spy(), batch, seeded(0))
+        share = (seen[-1] == 10).float().mean().item()
+        assert abs(share - dropout) <= 4 * (dropout * (1 - dropout) / n) ** 0.5
+        kept = seen[-1] != 10
+        assert torch.equal(seen[-1][kept], batch["label"][kept])
+
+
+class Own(torch.nn.Module):
+    """A reader's network, without a configuration."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, x, t, cond):
+        return self.scale * x
+
+
+def test_an_own_network_trains_without_labels_and_says_what_it_lacks_for_them():
+    batch = {"latent": torch.zeros(3, 2, 4, 4)}
+    assert denoise_loss(VP(), "v")(Own(), batch, seeded(0)).isfinite()
+    said = r'module: expected config.classes >= 1, or data without "label", got a Own whose config.classes is None'
+    with pytest.raises(ValueError, match=said):
+        denoise_loss(VP(), "v")(Own(), {**batch, "label": torch.zeros(3, dtype=torch.long)}, seeded(0))
+    none = UNetConfig(in_channels=2, channels=(8,), attention=(False,), groups=4, classes=0).build()
+    with pytest.raises(ValueError, match=r"config\.classes is 0"):
+        denoise_loss(VP(), "v")(none, {**batch, "label": torch.zeros(3, dtype=torch.long)}, seeded(0))
+    with pytest.raises(ValueError, match="label_dropout: expected a share from 0 to 1"):
+        denoise_loss(VP(), "v", 1.5)
+
+
+# ---- the reader's own pictures
+
+
+TINY = recipes.Recipe(
+    AutoencoderConfig(latent_channels=2, channels=(4, 8), blocks=1, groups=4),
+    Budget(3, 4, 3e-3),
+    UNetConfig(channels=(8, 8), attention=(False, True), blocks=1, heads=2, groups=4),
+    Budget(3, 4, 2e-3),
+)
+
+
+def own(channels=3, label=True, side=16, classes=(), n=6):
+    pixels = torch.rand(n, channels, side, side, generator=seeded(0)) * 2 - 1
+    labels = {"label": torch.arange(n) % 2} if label else {}
+    return InMemory({"image": pixels, "file": [f"{k}.png" for k in range(n)], **labels}, classes)
+
+
+@pytest.mark.parametrize(("channels", "label"), [(3, True), (3, False), (1, False), (2, True)])
+def test_own_pictures_train_in_one_call(channels, label, monkeypatch, tmp_path):
+    monkeypatch.setenv("TINYLDM_DEVICE", "cpu")
+    monkeypatch.setenv("TINYLDM_SCALE", "ci")
+    monkeypatch.setitem(pictures.RECIPES, "ci", TINY)
+    images = own(channels, label)
+    model = experiments.train_pictures(images, seed=0, folder=tmp_path, progress=False)
+    assert model.denoiser.net.config.classes == (2 if label else 0)
+    assert model.latent == (2, 8, 8)
+    cond = Condition(torch.tensor([0, 1])) if label else None
+    drawn = model.sample(2, cond, steps=2, generator=seeded(0))
+    assert drawn.shape == (2, channels, 16, 16)
+    again = experiments.train_pictures(images, seed=0, folder=tmp_path, progress=False)
+    assert torch.equal(again.sample(2, cond, steps=2, generator=seeded(0)), drawn)
+    with pytest.raises(ValueError, match=r"autoencoder.safetensors is of another run \(generator.seed was 0, is 1"):
+        experiments.train_pictures(images, seed=1, folder=tmp_path, progress=False)
+
+
+def test_named_classes_count_though_some_are_empty(monkeypatch):
+    monkeypatch.setenv("TINYLDM_SCALE", "cpu")
+    recipe = experiments.pictures_recipe(own(classes=("apes", "bees", "cats")))
+    assert (recipe.denoiser.classes, recipe.autoencoder.in_channels) == (3, 3)
+    assert recipe.denoiser_budget == recipes.DIGITS["cpu"].denoiser_budget
+    assert experiments.pictures_recipe(load("digits")) == recipes.DIGITS["cpu"]  # the digits are one case of it
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (own(side=12), "images: expected sides divisible by 8, got 12x12 pixels"),
+        (InMemory({"image": own().tensors["image"] * 255}), r"image: expected values in \[-1"),
+        (InMemory({"picture": torch.zeros(2, 3, 8, 8)}), 'images: expected a data set with a column "image"'),
+    ],
+)
+def test_pictures_that_do_not_fit_are_refused_before_training(images, said, monkeypatch):
+    monkeypatch.setattr(pictures, "fit", None)
+    monkeypatch.setenv("TINYLDM_SCALE", "ci")
+    with pytest.raises(ValueError, match=said):
+        experiments.train_pictures(images, progress=False)
 
 
 def test_the_judge_reads_real_digits_as_well_as_stated():

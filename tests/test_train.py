@@ -2,7 +2,8 @@
 
 import math
 import os
-from itertools import pairwise
+from contextlib import contextmanager, suppress
+from itertools import count, pairwise
 
 import pytest
 import torch
@@ -53,31 +54,41 @@ def run(module, points, loss=noisy_regression, seed=0, budget=BUDGET, **options)
     return fit(module, loss, points, budget, generator=seeded(seed), progress=False, **options)
 
 
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """A second an update, so that ``save_every`` counts updates."""
+    monkeypatch.setattr(train, "monotonic", count().__next__)
+
+
 class KilledError(Exception):
     pass
 
 
-def killed_at(step, loss):
-    """The loss, until the run is killed in the middle of this step."""
-    calls = [0]
+@contextmanager
+def killed_at(step):
+    """Every run in here is killed in the middle of this step."""
+    update = Run.update
 
-    def dying(module, batch, generator):
-        if calls[0] == step:
+    def dying(run, loss):
+        if run.step == step:
             raise KilledError
-        calls[0] += 1
-        return loss(module, batch, generator)
+        update(run, loss)
 
-    return dying
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "update", dying)
+        with suppress(KilledError):
+            yield
+            pytest.fail("the run was not killed")
 
 
 @pytest.mark.parametrize("death", [5, 8, 19], ids=["just after a save", "between two saves", "in the last step"])
 @pytest.mark.parametrize(("make", "loss"), [(mlp, noisy_regression), (unet, denoising)], ids=["mlp", "unet"])
 def test_a_killed_run_goes_on_bit_for_bit(make, loss, death, points, tmp_path):
-    whole, resumed = make(0), make(1)  # the second one's own weights and seed must not matter
+    whole, resumed = make(0), make(1)  # the second one's own weights must not matter
     history = run(whole, points, loss, checkpoint=tmp_path / "whole", save_every=5)
-    with pytest.raises(KilledError):
-        run(make(0), points, killed_at(death, loss), checkpoint=tmp_path / "cut", save_every=5)
-    again = run(resumed, points, loss, seed=9, checkpoint=tmp_path / "cut", save_every=5)
+    with killed_at(death):
+        run(make(0), points, loss, checkpoint=tmp_path / "cut", save_every=5)
+    again = run(resumed, points, loss, checkpoint=tmp_path / "cut", save_every=5)
     assert torch.equal(again, history)
     for name, p in whole.named_parameters():
         assert torch.equal(p, dict(resumed.named_parameters())[name]), name
@@ -99,8 +110,8 @@ def test_modules_with_more_than_trained_weights_resume_too(module, points, tmp_p
 
     whole, resumed = make(0), make(1)
     run(whole, points)
-    with pytest.raises(KilledError):
-        run(make(0), points, killed_at(12, noisy_regression), checkpoint=tmp_path / "cut", save_every=5)
+    with killed_at(12):
+        run(make(0), points, checkpoint=tmp_path / "cut", save_every=5)
     run(resumed, points, checkpoint=tmp_path / "cut")
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
@@ -110,7 +121,9 @@ def test_a_finished_run_is_not_run_again(points, tmp_path):
     module = mlp(0)
     history = run(module, points, checkpoint=tmp_path / "c")
     other = mlp(1)
-    assert torch.equal(run(other, points, killed_at(0, None), checkpoint=tmp_path / "c"), history)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "update", None)
+        assert torch.equal(run(other, points, checkpoint=tmp_path / "c"), history)
     assert all(torch.equal(p, q) for p, q in zip(module.parameters(), other.parameters()))
 
 
@@ -235,13 +248,17 @@ def test_a_crash_while_a_checkpoint_is_written_leaves_the_last_one(points, tmp_p
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"lr": 2e-2}, r"lr was 0\.01, is 0\.02"), ({"steps": 30}, "steps was 20, is 30"), ({"ema": 0.9}, "ema")],
+    [
+        ({"lr": 2e-2}, r"budget\.lr was 0\.01, is 0\.02"),
+        ({"steps": 30}, "budget.steps was 20, is 30.*extend=True goes on"),
+        ({"ema": 0.9}, "ema"),
+    ],
 )
 def test_a_checkpoint_of_another_budget_is_refused(change, said, points, tmp_path):
     run(mlp(0), points, checkpoint=tmp_path / "c")
     module = mlp(1)
     before = [p.detach().clone() for p in module.parameters()]
-    with pytest.raises(ValueError, match=f"another budget.*{said}"):
+    with pytest.raises(ValueError, match=f"another run.*{said}"):
         run(
             module,
             points,

@@ -18,7 +18,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 import tinyldm as tl
-from tinyldm.viz import board, contact_sheet, curves, figure, flipbook, gray, live, noising, pipeline
+from tinyldm.viz import board, color, contact_sheet, curves, figure, flipbook, gray, live, noising, pipeline, save_png
 from tinyldm.viz.widgets import pixels, png
 
 
@@ -70,6 +70,31 @@ def test_every_image_is_where_it_belongs_on_a_contact_sheet(n, cols, gap, rng):
     for i, image in enumerate(gray(images)):
         top, left = (i // cols) * high + gap, (i % cols) * wide + gap
         assert (sheet[top : top + 4, left : left + 3] == image).all()
+
+
+def test_a_contact_sheet_of_colours_is_in_colour(rng):
+    images = torch.rand(3, 3, 2, 4, generator=rng) * 2 - 1
+    sheet = contact_sheet(images, cols=2, gap=1)
+    assert sheet.shape == (8, 12, 3)
+    for picture, (top, left) in zip(color(images), ((1, 1), (1, 7), (5, 1))):
+        assert (sheet[top : top + 2, left : left + 4] == picture).all()
+    assert (sheet[4:, 6:] == 255).all()
+    for shape in ((2, 2, 4, 4), (2, 4, 4)):
+        with pytest.raises(ValueError, match="images: expected"):
+            contact_sheet(torch.zeros(shape), 2)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_file_holds_the_contact_sheet(channels, tmp_path, rng):
+    images = torch.rand(3, channels, 4, 4, generator=rng) * 2 - 1
+    save_png(images, tmp_path / "deep" / "a.png", cols=2)
+    assert (decode((tmp_path / "deep" / "a.png").read_bytes()) == contact_sheet(images, 2)).all()
+    save_png(images[:1], tmp_path / "one.png", cols=1, gap=0)
+    one = decode((tmp_path / "one.png").read_bytes())
+    assert (one == (gray(images[:1]) if channels == 1 else color(images[:1]))[0]).all()
+    with pytest.raises(ValueError, match="images: expected"):
+        save_png(torch.zeros(1, 2, 4, 4), tmp_path / "two.png")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["deep", "one.png"]
 
 
 def test_a_png_gives_back_its_pixels(rng):

@@ -9,7 +9,7 @@ import torch
 from conftest import seeded_build
 from safetensors.torch import load_file, save_file
 
-from tinyldm.nn import AutoencoderConfig, FeatureNetConfig, PointCoderConfig, UNetConfig, weights
+from tinyldm.nn import AutoencoderConfig, FeatureNetConfig, MLPConfig, PointCoderConfig, UNetConfig, weights
 from tinyldm.nn.names import OLD, names
 
 CONFIG = AutoencoderConfig(3, 4, (8, 16), 1, 4, (False, True))
@@ -218,6 +218,33 @@ def test_a_folder_never_holds_two_sets_of_weights(module, tmp_path):
         weights.save_pretrained(seeded_build(PointCoderConfig()), tmp_path)
     with pytest.raises(ValueError, match="fact='scaling_facto' is unknown; did you mean 'scaling_factor'"):
         weights.save_pretrained(module, tmp_path, scaling_facto=1.0)
+
+
+def test_finding_a_tensor_takes_no_longer_the_more_there_are(tmp_path, monkeypatch):
+    save_file({f"t{i}": torch.full((2,), float(i)) for i in range(500)}, tmp_path / "x.safetensors")
+    opened = []
+    monkeypatch.setattr(weights, "open_safetensors", lambda p, o=weights.open_safetensors: (opened.append(p), o(p))[1])
+    state = weights.open_state(tmp_path / "x.safetensors")
+    assert [state[f"t{i}"][0].item() for i in range(500)] == list(range(500))
+    assert len(opened) == 2
+    monkeypatch.setattr(weights, "ONE_OPENING", 79)  # what was read is given back after every ten tensors of 8 bytes
+    state = weights.open_state(tmp_path / "x.safetensors")
+    assert [state[f"t{i}"][0].item() for i in range(500)] == list(range(500))
+    assert len(opened) == 2 + 1 + 50
+
+
+def test_older_names_of_classes_are_understood(tmp_path):
+    weights.save_pretrained(seeded_build(MLPConfig()), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"_class_name": "PointNet"}))
+    assert weights.from_pretrained(tmp_path).config == MLPConfig()
+
+
+def test_what_is_wrapped_around_a_network_is_not_saved(module, tmp_path):
+    wrapped = torch.optim.swa_utils.AveragedModel(torch.nn.DataParallel(torch.compile(module)))
+    assert type(weights.bare(wrapped)) is type(module)  # the average is a copy
+    weights.save_pretrained(wrapped, tmp_path)
+    assert same(weights.from_pretrained(tmp_path), module)
 
 
 MEMORY = r"""

@@ -58,7 +58,7 @@ def test_a_card_tells_today_s_recipe():
     config = json.loads((folder("digits") / "config.json").read_text())
     assert tl.nn.AutoencoderConfig.from_dict(config["autoencoder"]) == recipe.autoencoder
     assert tl.nn.UNetConfig.from_dict(config["denoiser"]) == recipe.denoiser
-    assert config["row"] == recipe.parametrisation
+    assert config["parametrisation"] == recipe.parametrisation
     assert config["path"]["name"] == type(recipe.path).__name__
 
 

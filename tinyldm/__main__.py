@@ -3,17 +3,26 @@
 import argparse
 import json
 import os
+import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path as FilePath
 from typing import Any
 
-from .errors import expect
+from .errors import choose, expect, whole_number
+from .files import atomic_file
 from .latent import LatentDiffusion
+from .path import Path
 from .runtime import SCALES
+
+CLASSES = "classes.json"  # beside a model: what its labels are called
+Trained = tuple[
+    LatentDiffusion, Callable[[], dict[str, float]], list[str]
+]  # the model, its measures, its classes' names
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tinyldm", description="Latent diffusion, small enough to read.")
+    parser = argparse.ArgumentParser(prog="tinyldm", description="Latent diffusion, small enough to read.")
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
@@ -29,11 +38,15 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = command("demo", "train the digits model from nothing, write a picture and its measures")
     demo.add_argument("--out", default="demo", help="folder for model, picture and measures (default: demo)")
-    train = command("train", "train the digits model and save it; a killed run goes on where it was")
-    train.add_argument("--out", default="model", help="folder of the model (default: model)")
-    draw = command("sample", "draw digits with a trained model")
-    draw.add_argument("--model", default="digits", help="a name from 'list' or a folder (default: digits)")
-    draw.add_argument("--label", type=int, help="which digit (default: each in turn)")
+    train = command("train", "train a model of digits or of your own pictures; a killed run goes on where it was")
+    train.add_argument("--data", help="a folder of pictures, whose folders are their classes (default: the digits)")
+    train.add_argument("--size", type=int, default=32, help="side of your own pictures in pixels (default 32)")
+    train.add_argument("--out", default="model", help="folder of the run, for 'sample --model' (default: model)")
+    draw = command("sample", "draw pictures with a trained model")
+    draw.add_argument(
+        "--model", default="digits", help="a name from 'list', or the folder of a run or a model (default: digits)"
+    )
+    draw.add_argument("--label", help="which class, as a number or a name (default: each in turn)")
     draw.add_argument("--n", type=int, default=20, help="how many (default 20)")
     draw.add_argument("--steps", type=int, default=25, help="solver steps (default 25)")
     draw.add_argument("--solver", default="dpmpp_2m", help="euler, heun, ddim, ddpm or dpmpp_2m (the default)")
@@ -48,50 +61,99 @@ def _parser() -> argparse.ArgumentParser:
 def _train(args: argparse.Namespace) -> None:
     import time
 
-    from .experiments.digits import digits_judge, digits_recipe, measure, train_digits
-
     start = time.perf_counter()
-    checkpoints = FilePath(args.out) / "checkpoints"
-    model = train_digits(digits_recipe(), args.seed, folder=str(checkpoints))
-    seconds = time.perf_counter() - start
-    model.save(FilePath(args.out) / "model")
-    report = {"training_seconds": seconds, **measure(model, digits_judge(), seed=args.seed)}
-    (FilePath(args.out) / "measures.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    out = FilePath(args.out)
+    own = getattr(args, "data", None) is not None
+    model, measures, classes = (_own if own else _digits)(args, str(out / "checkpoints"))
+    report = {"training_seconds": time.perf_counter() - start, **measures()}
+    model.save(out / "model")
+    (out / "model" / CLASSES).unlink(missing_ok=True)
+    if classes:
+        _write(out / "model" / CLASSES, classes)
+    _write(out / "measures.json", report)
     for name, value in report.items():
         print(f"{name:>20}  {value:.4g}")
     if args.command == "demo":
-        _picture(model, args.seed, FilePath(args.out) / "samples.png")
+        _picture(model, args.seed, out / "samples.png")
+    print(f"saved {out / 'model'}; draw from it: python -m tinyldm sample --model {shlex.quote(str(out))}")
 
 
-def _picture(model: LatentDiffusion, seed: int, out: FilePath, n: int = 100, **options: Any) -> None:
+def _digits(args: argparse.Namespace, checkpoints: str) -> Trained:
+    from .experiments.digits import digits_judge, digits_recipe, measure, train_digits
+
+    model = train_digits(digits_recipe(), args.seed, folder=checkpoints)
+    return model, lambda: measure(model, digits_judge(), seed=args.seed), []
+
+
+def _own(args: argparse.Namespace, checkpoints: str) -> Trained:
+    from .data import load
+    from .experiments.pictures import train_pictures
+    from .metrics import psnr
+
+    images = load("folder", path=args.data, size=args.size, broken="skip", test_share=0)
+    print(images)
+    model = train_pictures(images, args.seed, folder=checkpoints)
+    some = images.tensors["image"][:1000]
+    rebuilt = model.space.decode(model.space.encode(some)).cpu()
+    return model, lambda: {"psnr_train": psnr(some, rebuilt).mean().item()}, images.classes
+
+
+def _write(path: FilePath, value: Any) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _picture(
+    model: LatentDiffusion, seed: int, out: FilePath, n: int = 100, label: int | None = None, **options: Any
+) -> None:
     import torch
 
-    from .files import atomic_file
     from .nn import Condition
     from .runtime import seeded
-    from .viz import contact_sheet
-    from .viz.widgets import png
+    from .viz import save_png
 
-    expect(n >= 1, "n", n, "a whole number >= 1")
-    label = options.pop("label", None)
-    labels = torch.arange(n) % 10 if label is None else torch.full((n,), label)
-    images = model.sample(n, Condition(labels), generator=seeded(seed), **{"guidance": 1.5, **options})
-    with atomic_file(out) as temporary:
-        temporary.write_bytes(png(contact_sheet(images, cols=10)))
+    n = whole_number("n", n, 1)
+    classes = getattr(model.denoiser.net.config, "classes", 0)
+    labels = torch.arange(n) % classes if label is None and classes else None
+    labels = labels if label is None else torch.full((n,), label)
+    images = model.sample(
+        n, Condition(labels), generator=seeded(seed), **{"guidance": 1.5, **_grid(model.denoiser.path), **options}
+    )
+    save_png(images, out)
     print(f"wrote {out}")
+
+
+def _grid(path: Path) -> dict[str, str]:
+    """The grid of times for a path: none that is uniform in lam where lam has no end, at zero terminal signal-to-noise ratio."""
+    import torch
+
+    ends = path.lam(torch.tensor([path.t_max, path.t_min], dtype=torch.float64))
+    return {} if ends.isfinite().all() else {"kind": "t"}
 
 
 def _sample(args: argparse.Namespace) -> None:
     from . import zoo
     from .runtime import device
 
-    model = LatentDiffusion.load(args.model) if FilePath(args.model).is_dir() else zoo.load(args.model)
+    folder = FilePath(args.model)
+    if (folder / "model" / "config.json").is_file():
+        folder = folder / "model"
+    model = LatentDiffusion.load(folder) if folder.is_dir() else zoo.load(args.model)
     whole = isinstance(model, LatentDiffusion)
     expect(
         whole, "model", args.model, "a latent diffusion model; this is a single network, which draws nothing by itself"
     )
-    options = {"steps": args.steps, "solver": args.solver, "guidance": args.guidance, "label": args.label}
-    _picture(model.to(device()), args.seed, FilePath(args.out), args.n, **options)
+    options = {"steps": args.steps, "solver": args.solver, "guidance": args.guidance}
+    label = _label(args.label, folder / CLASSES)
+    _picture(model.to(device()), args.seed, FilePath(args.out), args.n, label, **options)
+
+
+def _label(given: str | None, file: FilePath) -> int | None:
+    """The number of a class given as a number or, where the model's folder names them, by name."""
+    if given is None or given.lstrip("-").isdecimal():
+        return None if given is None else int(given)
+    classes = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    return choose("label", given, {name: number for number, name in enumerate(classes)})
 
 
 def _list(_args: argparse.Namespace) -> None:

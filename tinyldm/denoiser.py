@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from .dynamics import Dynamics
-from .errors import choose
+from .errors import choose, expect
 from .nn import Condition
-from .path import Path
+from .nn.weights import described
+from .path import Path, check_path
 from .prediction import PARAMETRISATIONS, Predict, Prediction, Row, resolve
 
 
@@ -18,7 +19,12 @@ class Denoiser:
     """A network (x, clock, cond) -> y read as a prediction of x0 and eps.
 
     net: called with x (B, ...), the path's clock (B,), and a ``Condition``. parametrisation: what its
-    output means. Raises ``ValueError`` for an unknown one.
+    output means, a name of ``PARAMETRISATIONS`` or a function (path, t) -> (a, b). Raises ``ValueError`` for an unknown
+    one and for a path that is none, see ``check_path``.
+
+    >>> denoiser = tl.Denoiser(tl.nn.MLPConfig(dims=2).build(), tl.VP(), "v")
+    >>> denoiser(torch.randn(5, 2), torch.tensor(0.5)).x0.shape
+    torch.Size([5, 2])
     """
 
     net: torch.nn.Module
@@ -26,6 +32,8 @@ class Denoiser:
     parametrisation: str | Row
 
     def __post_init__(self) -> None:
+        expect(callable(self.net), "net", repr(self.net), "a network, called with (x, clock, cond)")
+        check_path(self.path)
         if not callable(self.parametrisation):
             choose("parametrisation", self.parametrisation, PARAMETRISATIONS)
 
@@ -44,5 +52,13 @@ class Denoiser:
         return partial(self, cond=cond)
 
     def dynamics(self, cond: Condition | None = None) -> Dynamics:
-        """What moves noise back to the data of this condition, on this denoiser's own path."""
+        """What moves noise back to the data of this condition, on this denoiser's own path.
+
+        >>> dynamics = tl.zoo.load("digits").denoiser.dynamics(tl.Condition([7]))
+        >>> tl.sample(dynamics, torch.randn(1, 4, 8, 8), tl.grid(dynamics.path, 5), tl.ddim).shape
+        torch.Size([1, 4, 8, 8])
+        """
         return Dynamics(self.path, self.given(cond))
+
+    def __repr__(self) -> str:
+        return f"Denoiser({described(self.net)}, {self.path!r}, predicts {self.parametrisation!r})"

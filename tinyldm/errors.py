@@ -52,7 +52,10 @@ def time_grid(argument: str, ts: Tensor | Sequence[float], rising: bool = False)
         given.ndim == 1 and len(given) >= 2, argument, f"shape {tuple(given.shape)}", "a vector of at least two times"
     )
     steps = given.diff() if rising else -given.diff()
-    expect(bool((steps > 0).all()), argument, given.tolist(), f"strictly {'in' if rising else 'de'}creasing times")
+    if not (steps > 0).all():
+        i = int((~(steps > 0)).nonzero()[0])
+        found = f"{given[i]:.9g} and then {given[i + 1]:.9g} (numbers {i} and {i + 1} of {len(given)})"
+        expect(False, argument, found, f"strictly {'in' if rising else 'de'}creasing times")
     return given
 
 

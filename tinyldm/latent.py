@@ -2,10 +2,12 @@
 
 import json
 import os
-from dataclasses import dataclass, fields
-from pathlib import Path as FilePath
-from typing import Any, cast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -13,19 +15,31 @@ from torch import Tensor, nn
 from .denoiser import Denoiser
 from .dynamics import Dynamics
 from .errors import choose, expect, in_range, whole_number
-from .files import atomic_folder, read_json
+from .files import atomic_folder, current, open_safetensors, read_json
 from .guidance import guided
-from .nn import AutoencoderConfig, Condition
+from .nn import Condition
 from .nn.packing import pack, unpack
-from .nn.weights import build, load_state, open_state
-from .path import PATHS, Path
+from .nn.weights import bare, load_state, open_state
+from .path import Path
 from .runtime import normal
+from .saved import (
+    describe_network,
+    describe_parametrisation,
+    describe_path,
+    digest,
+    remake_network,
+    remake_path,
+    stored,
+)
 from .solvers import STEPS, Solver, Step, sample
 from .solvers.grids import grid
 from .solvers.loop import told
 from .space import LatentSpace
 
 __all__ = ["LatentDiffusion", "LatentSpace", "pack", "unpack"]
+
+Cond = Condition | int | Sequence[int] | np.ndarray | Tensor | None
+FORMER = {"row": "parametrisation"}  # what a field of config.json was called when older files were written
 
 
 @dataclass(frozen=True)
@@ -42,110 +56,149 @@ class LatentDiffusion:
         self.denoiser.net.to(device)
         return self
 
-    def sample(self, n: int, cond: Condition | None = None, **options: Any) -> Tensor:
-        """n images (n, C, H, W) in [-1, 1]: ``sample_latents``, whose options these are, decoded."""
+    def sample(self, n: int, cond: Cond = None, **options: Any) -> Tensor:
+        """n images (n, C, H, W) in [-1, 1]: ``sample_latents``, whose options these are, decoded.
+
+        >>> model = tl.zoo.load("digits")
+        >>> model.sample(4, [3, 1, 4, 1], steps=10, guidance=2.0, generator=tl.seeded(0)).shape
+        torch.Size([4, 1, 32, 32])
+        """
         return self.space.decode(self.sample_latents(n, cond, **options))
 
     def sample_latents(
         self,
         n: int,
-        cond: Condition | None = None,
+        cond: Cond = None,
         *,
         steps: int = 25,
         solver: str | Step | Solver = "dpmpp_2m",
         guidance: float = 1.0,
-        unconditional: Condition | None = None,
+        unconditional: Cond = None,
         generator: torch.Generator | None = None,
         kind: str = "lam",
     ) -> Tensor:
         """n latents, (n, c, h, w): noise at t_max, carried by ``solver`` over a grid of ``steps`` intervals, then denoised.
 
-        cond: what to show; None for anything. guidance: see ``guided``; unconditional: what it leads away from, by default
+        cond: what to show: None for anything, a ``Condition``, or labels, one for all pictures or a list, array or tensor
+        of n. guidance: see ``guided``; unconditional: what it leads away from, by default
         the empty condition. solver: a step's name, a step, or a ``Solver``.
         Raises ``ValueError`` for n or steps below 1, labels out of range or not n of them, unknown names.
         """
         n = whole_number("n", n, 1)
         steps = whole_number("steps", steps, 1)
-        cond = cond or Condition()
-        self._check_label(cond.label, n)
-        weight = next(self.denoiser.net.parameters())
-        on = cond.to(weight.device)
+        weight = next(self.denoiser.net.parameters(), torch.empty(0))
+        on = self._asked("cond", cond, n).to(weight.device)
+        off = self._asked("unconditional", unconditional, n).to(weight.device)
         step: Step | Solver = choose("solver", solver, STEPS) if isinstance(solver, str) else solver
         if not isinstance(step, Solver):
             step = told(step, generator=generator)
         path = self.denoiser.path
         ts = grid(path, steps, kind)
         noise = normal((n, *self.latent), generator, weight) * path.sigma(ts[0])
-        off = (unconditional or Condition()).to(weight.device)
         predict = guided(self.denoiser.given(on), self.denoiser.given(off), guidance)
         return sample(Dynamics(path, predict), noise, ts, step)
 
-    def _check_label(self, label: Tensor | None, n: int) -> None:
-        if label is None:
-            return
-        expect(len(label) == n, "cond.label", f"{len(label)} labels", f"{n}, one for each image")
-        config: Any = self.denoiser.net.config
-        expect(config.classes > 0, "cond.label", "labels", "none: this model was trained without")
-        in_range("cond.label", label, 0, config.classes - 1)
+    def _asked(self, argument: str, cond: Cond, n: int) -> Condition:
+        """The condition for n pictures that an argument means, its labels checked."""
+        found = _condition(argument, cond, n)
+        if found.label is not None:
+            name, label, classes = f"{argument}.label", found.label, _classes(self.denoiser.net)
+            expect(len(label) == n, name, f"{len(label)} labels", f"{n}, one for each image")
+            expect(classes != 0, name, "labels", "none: this model was trained without")
+            if classes is not None:
+                in_range(name, label, 0, classes - 1)
+        return found
 
     def modules(self) -> dict[str, nn.Module]:
-        """The two networks by the name under which their weights are stored."""
-        return {"autoencoder": self.space.autoencoder, "denoiser": self.denoiser.net}
+        """The two networks by the name under which their weights are stored, out of what may be wrapped around them."""
+        return {"autoencoder": bare(self.space.autoencoder), "denoiser": bare(self.denoiser.net)}
 
     def save(self, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
-        """Write ``config.json`` and ``model.safetensors``, both or neither; ``dtype`` stores the weights in another type."""
-        path, network = self.denoiser.path, cast(Any, self.denoiser.net)
+        """Write ``config.json`` and ``model.safetensors``, both or neither; ``dtype`` stores the weights in another type.
+
+        Of a path or a network of your own class the name, the numbers and the weights are written, not the code: ``load``
+        wants it again. Raises ``ValueError``, before anything is written, for what could not be loaded: a parametrisation
+        that is a function, a path that holds anything but numbers, texts and tensors.
+
+        >>> model.save("model")
+        >>> model = tl.LatentDiffusion.load("model")
+        """
+        modules = self.modules()
         config = {
-            "autoencoder": self.space.autoencoder.config.as_dict(),
-            "denoiser": {"_class_name": type(network).__name__, **network.config.as_dict()},
-            "path": {"name": type(path).__name__, **_fields(path)},
-            "parametrisation": self.denoiser.parametrisation,
+            **{part: describe_network(module) for part, module in modules.items()},
+            "path": describe_path(self.denoiser.path),
+            "parametrisation": describe_parametrisation(self.denoiser.parametrisation),
             **self.space.numbers(),
             "latent": list(self.latent),
         }
-        state = {
-            f"{part}.{name}": t.to(dtype or t.dtype).contiguous()
-            for part, m in self.modules().items()
-            for name, t in m.state_dict().items()
-        }
+        state = stored(modules, dtype)
+        note = {"weights": digest(state)}  # in both files, so that they know each other
         with atomic_folder(folder) as fresh:
-            save_file(state, fresh / "model.safetensors")
-            (fresh / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            save_file(state, fresh / "model.safetensors", note)
+            (fresh / "config.json").write_text(json.dumps({**config, **note}, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: str | os.PathLike) -> "LatentDiffusion":
+    def load(
+        cls,
+        folder: str | os.PathLike,
+        *,
+        path: Path | None = None,
+        net: nn.Module | None = None,
+        autoencoder: nn.Module | None = None,
+    ) -> "LatentDiffusion":
         """Read a folder that ``save`` wrote, in float32 on the CPU, ready to sample.
 
-        Raises ``FileNotFoundError`` when a file is absent and ``ValueError`` when one is damaged or the weights
-        belong to another configuration.
+        path, net (the denoiser's), autoencoder: only for a model that was saved with one of your own class, an object of
+        that class with the same numbers; the networks are filled. Raises ``FileNotFoundError`` when a file is absent and
+        ``ValueError`` when one is damaged, belongs to another model, or such a part is missing, another or superfluous.
+
+        >>> model = tl.LatentDiffusion.load("model")
+        >>> model.sample(4, 7).shape
+        torch.Size([4, 1, 32, 32])
         """
-        folder = FilePath(folder)
-        config = read_json(folder / "config.json")
-        missing = {"autoencoder", "denoiser", "path", "row", "scale", "shift", "latent"} - config.keys()
+        file = current(folder, "config.json")
+        config = {FORMER.get(key, key): value for key, value in read_json(file).items()}
+        missing = {"autoencoder", "denoiser", "path", "parametrisation", "scale", "shift", "latent"} - config.keys()
         expect(not missing, "config.json", f"no {sorted(missing)}", "all the fields that save() writes")
-        path_fields = dict(config["path"])
-        kind = choose("path.name", path_fields.pop("name", None), PATHS)
-        given = {name: f for name, f in kind.__dataclass_fields__.items() if f.init}
-        for field in path_fields:
-            choose("path field", field, given)
-        path = kind(**path_fields)
+        weights = current(folder, "model.safetensors")
+        coder: Any = remake_network("autoencoder", config["autoencoder"], autoencoder)
         model = cls(
-            LatentSpace(
-                AutoencoderConfig.from_dict(config["autoencoder"]).build(),
-                config["scale"],
-                config["shift"],
-                config.get("pack", 1),
+            LatentSpace(coder, config["scale"], config["shift"], config.get("pack", 1)),
+            Denoiser(
+                remake_network("net", config["denoiser"], net),
+                remake_path(config["path"], path),
+                config["parametrisation"],
             ),
-            Denoiser(build({"_class_name": "UNet", **config["denoiser"]}), path, config["row"]),
             tuple(config["latent"]),
         )
-        state = open_state(folder / "model.safetensors")
+        with open_safetensors(weights) as opened:
+            note = (opened.metadata() or {}).get("weights")
+        belong = note == config.get("weights")
+        expect(belong, "folder", f"{file} of one model and {weights} of another", "files that were saved together")
+        state = open_state(weights)
         for part, module in model.modules().items():
             load_state(module.eval(), state.part(f"{part}."), "own")
         return model
 
+    def __repr__(self) -> str:
+        classes = _classes(self.denoiser.net)
+        return (
+            f"LatentDiffusion(latents {self.latent}, {classes if classes else 'no'} classes)\n"
+            f"  {self.space!r}\n  {self.denoiser!r}"
+        )
 
-def _fields(path: Path) -> dict[str, Any]:
-    """What a path was made of, for a JSON file: numbers, and tables as lists."""
-    values = {field.name: getattr(path, field.name) for field in fields(path) if field.init}
-    return {name: v.tolist() if isinstance(v, Tensor) else v for name, v in values.items()}
+
+def _condition(argument: str, cond: Cond, n: int) -> Condition:
+    """What was asked for, as a condition for n pictures."""
+    if cond is None or isinstance(cond, Condition):
+        return cond or Condition()
+    if isinstance(cond, Integral) and not isinstance(cond, bool):
+        return Condition(torch.full((n,), int(cond)))
+    several = isinstance(cond, list | tuple | np.ndarray | Tensor)
+    expect(several, argument, repr(cond), "a Condition, a label for all pictures, or a list of labels, one a picture")
+    return Condition(cond)  # type: ignore[arg-type]
+
+
+def _classes(net: nn.Module) -> int | None:
+    """How many labels a network knows; None for one that does not say."""
+    return getattr(getattr(bare(net), "config", None), "classes", None)

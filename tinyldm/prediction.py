@@ -57,6 +57,11 @@ def target(parametrisation: str | Row, path: Path, x0: Tensor, eps: Tensor, t: T
     parametrisation: a name of ``PARAMETRISATIONS`` or a function (path, t) -> (a, b). x0, eps: (B, ...), alike. t: () or (B,).
     Raises ``ValueError`` for an unknown parametrisation, shapes that differ, a time outside [0, 1] or one at which a or b is
     infinite.
+
+    >>> x0, eps, t = torch.ones(2, 3), torch.zeros(2, 3), torch.tensor(0.5)
+    >>> tl.target("flow", tl.RectifiedFlow(), x0, eps, t)
+    tensor([[-1., -1., -1.],
+            [-1., -1., -1.]])
     """
     t = torch.as_tensor(t)
     expect(eps.shape == x0.shape, "eps", f"shape {tuple(eps.shape)}", f"the shape of x0, {tuple(x0.shape)}")
@@ -75,6 +80,9 @@ def resolve(parametrisation: str | Row, path: Path, x: Tensor, t: Tensor, y: Ten
     x: noisy data at time t, y: the network's output, both (B, ...). t: () or (B,).
     Raises ``ValueError`` for shapes that differ and where the output says nothing new: eps or score when alpha(t) = 0, x0 when
     sigma(t) = 0.
+
+    >>> tl.resolve("eps", tl.RectifiedFlow(), x=torch.ones(1), t=torch.tensor(0.5), y=torch.zeros(1))
+    Prediction(x0=tensor([2.]), eps=tensor([0.]))
     """
     expect(y.shape == x.shape, "y", f"shape {tuple(y.shape)}", f"the shape of x, {tuple(x.shape)}")
     inverse = path.at(t).value(parametrisation, lambda ts: _inverse(parametrisation, path, ts))

@@ -1,16 +1,21 @@
 """Between images and the latents that a denoiser sees: an autoencoder, then scale and shift, then packing."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import expect, in_range, whole_number
+from .files import current, read_json
 from .nn import AutoencoderKL
+from .nn.weights import described, from_pretrained
 
 CHUNK = 256  # images that go through a network at once
+UNSAID = 0.18215  # the scale of an autoencoder in diffusers whose folder does not state one: Stable Diffusion 1's
 
 
 def in_chunks(x: Tensor) -> Iterator[Tensor]:
@@ -44,6 +49,16 @@ class LatentSpace:
         object.__setattr__(self, "pack", whole_number("pack", self.pack, 1))
 
     @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike) -> "LatentSpace":
+        """An autoencoder's folder, diffusers' or from ``save_pretrained``, with the scale and the shift that it states.
+
+        Raises what ``nn.weights.from_pretrained`` raises.
+        """
+        facts = read_json(current(folder, "config.json"))
+        autoencoder: Any = from_pretrained(folder)
+        return cls(autoencoder, facts.get("scaling_factor", UNSAID), facts.get("shift_factor") or 0.0)
+
+    @classmethod
     def measured(
         cls, autoencoder: AutoencoderKL, images: Tensor, per_channel: bool = False, centre: bool = True
     ) -> "LatentSpace":
@@ -67,7 +82,7 @@ class LatentSpace:
         Raises ``ValueError`` for values outside [-1, 1], other channels or a side that cannot be halved often enough.
         """
         in_range("x", x, -1.0 - 1e-4, 1.0 + 1e-4)
-        weight = next(self.autoencoder.parameters())
+        weight = next(self.autoencoder.parameters(), x)
         posteriors = [self.autoencoder.encode(part.to(weight)) for part in in_chunks(x)]
         raw = torch.cat([q.mode() if generator is None else q.sample(generator) for q in posteriors])
         expect(
@@ -84,7 +99,7 @@ class LatentSpace:
         expect(z.ndim == 4, "z", f"shape {tuple(z.shape)}", "four dimensions (N, c, h, w)")
         squares = self.pack**2
         expect(z.shape[1] % squares == 0, "z", f"{z.shape[1]} channels", f"a multiple of pack^2 = {squares}")
-        z = F.pixel_shuffle(z.to(next(self.autoencoder.parameters())), self.pack)
+        z = F.pixel_shuffle(z.to(next(self.autoencoder.parameters(), z)), self.pack)
         raw = z / self._on(self.scale, z) + self._on(self.shift, z)
         return torch.cat([self.autoencoder.decode(part) for part in in_chunks(raw)]).clamp(-1, 1)
 
@@ -97,6 +112,10 @@ class LatentSpace:
             len(value) == z.shape[1], "scale, shift", f"{len(value)} channels", f"{z.shape[1]}, those of the latents"
         )
         return value.to(z)[:, None, None]
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{name}={value}" for name, value in self.numbers().items())
+        return f"LatentSpace({described(self.autoencoder)}, {numbers})"
 
     def numbers(self) -> dict[str, float | list[float] | int]:
         """Scale, shift and packing as JSON values."""

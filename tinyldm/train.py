@@ -4,18 +4,21 @@ import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path as FilePath
+from time import monotonic
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from .data import InMemory
 from .errors import expect
-from .files import atomic_file, read_safetensors
+from .files import atomic_file, locked, read_safetensors
+from .fingerprint import Fact, differences, fingerprint
 
 Loss = Callable[[Any, dict[str, Tensor], torch.Generator], Tensor]
 REPORT_EVERY = 20  # steps between two looks at the loss: each look waits for the device
@@ -58,16 +61,21 @@ class Budget:
 
 
 class Run:
-    """Everything that changes while a module trains, so that it can be written down and taken up again."""
+    """Everything that changes while a module trains, so that it can be written down and taken up again.
+
+    The average is kept in float32 at least.
+    """
 
     def __init__(self, module: nn.Module, budget: Budget, generator: torch.Generator) -> None:
         self.module, self.budget, self.generator = module, budget, generator
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self.buffers = dict(module.named_buffers())
         expect(len(self.parameters) > 0, "module", "no parameter that requires a gradient", "something to train")
-        self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.average = {name: _precise(p).clone() for name, p in self.parameters.items()}
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=budget.lr, weight_decay=budget.weight_decay)
-        self.losses = torch.zeros(budget.steps, device=next(module.parameters()).device)
+        self.device = next(module.parameters()).device
+        self.losses = torch.zeros(budget.steps, device=self.device)
+        self.sound = torch.ones(2, dtype=torch.bool, device=self.device)  # every loss, every gradient so far
         self.step = 0
 
     def update(self, loss: Tensor) -> None:
@@ -76,64 +84,100 @@ class Run:
             group["lr"] = self.budget.rate(self.step)
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        self.sound &= torch.stack([loss.detach().reshape(()), norm.to(loss)]).isfinite()
+        if self.device.type == "cpu":  # elsewhere a look waits for the device
+            self.check()
         self.optimizer.step()
-        weights = [p.detach() for p in self.parameters.values()]
+        weights = [_precise(p) for p in self.parameters.values()]
         torch._foreach_lerp_(list(self.average.values()), weights, 1 - self.budget.decay(self.step))
         self.losses[self.step] = loss.detach()
         self.step += 1
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Write a checkpoint: all of it or nothing."""
+    def check(self) -> None:
+        """Raise ``FloatingPointError`` if a loss or a gradient was not finite."""
+        for what, sound in zip(("loss", "gradient"), self.sound.tolist()):
+            if not sound:
+                cure = f"lower lr={self.budget.lr} or look at the data"
+                raise FloatingPointError(f"the {what} is not finite at step {self.step}: {cure}")
+
+    def save(self, path: str | os.PathLike, facts: dict[str, Fact]) -> None:
+        """Write a checkpoint of the run with these facts: all of it or nothing."""
+        with atomic_file(path) as temporary:
+            tensors = {name: t.detach().contiguous() for name, t in self._tensors().items()}
+            try:
+                save_file(tensors, temporary, {"step": str(self.step), "run": json.dumps(facts)})
+            except SafetensorError as error:
+                raise OSError(f"checkpoint: {path} cannot be written ({error})") from error
+
+    def _tensors(self) -> dict[str, Tensor]:
         tensors = {"losses": self.losses, "generator": self.generator.get_state()}
         tensors |= {f"buffer.{name}": buffer for name, buffer in self.buffers.items()}
         for name, p in self.parameters.items():
-            tensors[f"weight.{name}"] = p.detach()
-            tensors[f"average.{name}"] = self.average[name]
-            for key, value in self.optimizer.state[p].items():
-                tensors[f"adam.{key}.{name}"] = value
-        with atomic_file(path) as temporary:
-            save_file(tensors, temporary, {"step": str(self.step), "budget": json.dumps(asdict(self.budget))})
+            tensors |= {f"weight.{name}": p, f"average.{name}": self.average[name]}
+            tensors |= {f"adam.{key}.{name}": value for key, value in self.optimizer.state[p].items()}
+        return tensors
 
-    def load(self, path: str | os.PathLike) -> None:
-        """Take up a checkpoint. Raises ``ValueError`` when it is damaged or belongs to another module or budget."""
+    def load(self, path: str | os.PathLike, facts: dict[str, Fact], extend: bool) -> None:
+        """Take up a checkpoint. Raises ``ValueError`` when it is damaged or that of a run with other facts.
+
+        extend: let its budget have fewer steps.
+        """
         tensors, notes = read_safetensors(path)
-        expect({"step", "budget"} <= notes.keys(), "checkpoint", path, "a file that fit() wrote")
-        _same_budget(json.loads(notes["budget"]), asdict(self.budget))
-        shapes = {
-            name.removeprefix("weight."): tuple(t.shape) for name, t in tensors.items() if name.startswith("weight.")
-        }
-        _same_shapes(shapes, {name: tuple(p.shape) for name, p in self.parameters.items()})
-        self.step = int(notes["step"])
+        expect({"step", "run"} <= notes.keys(), "checkpoint", path, "a file that fit() wrote")
+        _same_shapes(path, _shapes(tensors), {name: tuple(p.shape) for name, p in self.parameters.items()})
+        _same_run(path, json.loads(notes["run"]), facts, extend)
+        step = int(notes["step"])
+        known = {name for name in self._tensors() if not name.startswith("adam.")}
+        whole = known <= tensors.keys() and 0 < step <= min(self.budget.steps, len(tensors["losses"]))
+        expect(whole, "checkpoint", f"{path}, in which something is missing", "a file that fit() wrote")
+        self.step = step
         self.generator.set_state(tensors["generator"])
-        self.losses.copy_(tensors["losses"])
+        self.losses[:step] = tensors["losses"][:step]
         with torch.no_grad():
             for name, p in self.parameters.items():
                 p.copy_(tensors[f"weight.{name}"])
                 self.average[name].copy_(tensors[f"average.{name}"])
                 moments = {key: f"adam.{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
-                if moments["step"] in tensors:  # a weight without a gradient has no moments
+                if tensors.keys() >= set(moments.values()):  # a weight without a gradient has no moments
                     self.optimizer.state[p] = {
-                        key: tensors[at].to("cpu" if key == "step" else p.device) for key, at in moments.items()
+                        key: tensors[at] if key == "step" else torch.empty_like(p).copy_(tensors[at])
+                        for key, at in moments.items()
                     }
             for name, buffer in self.buffers.items():
                 buffer.copy_(tensors[f"buffer.{name}"])
 
 
-def _same_budget(saved: dict, now: dict) -> None:
-    changed = [f"{name} was {saved.get(name)}, is {value}" for name, value in now.items() if saved.get(name) != value]
-    if changed:
-        raise ValueError(f"checkpoint: written with another budget ({'; '.join(changed)})")
+def _precise(p: Tensor) -> Tensor:
+    """The parameter's numbers, in float32 if its own type has fewer digits."""
+    return p.detach().to(torch.promote_types(p.dtype, torch.float32))
 
 
-def _same_shapes(saved: dict, now: dict) -> None:
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple]:
+    return {name.removeprefix("weight."): tuple(t.shape) for name, t in tensors.items() if name.startswith("weight.")}
+
+
+def _same_shapes(path: str | os.PathLike, saved: dict, now: dict) -> None:
     differing = sorted(name for name in saved.keys() | now.keys() if saved.get(name) != now.get(name))
     if differing:
         name = differing[0]
         raise ValueError(
-            f"checkpoint: from another configuration; {len(differing)} tensors differ, "
+            f"checkpoint: {path} is from another configuration; {len(differing)} tensors differ, "
             f"first {name}: {saved.get(name, 'absent')} in the file, {now.get(name, 'absent')} in the module"
         )
+
+
+def _same_run(path: str | os.PathLike, saved: dict[str, Fact], now: dict[str, Fact], extend: bool) -> None:
+    changed = differences(saved, now)
+    longer = changed.keys() == {"budget.steps"} and int(str(saved["budget.steps"])) < int(str(now["budget.steps"]))
+    if not changed or (longer and extend):
+        return
+    listed = [f"{name} {change}" for name, change in changed.items()]
+    more = f" and {len(listed) - 4} more" if len(listed) > 4 else ""
+    cure = (
+        "extend=True goes on to the larger budget" if longer else "name another file for this run, or delete that one"
+    )
+    raise ValueError(f"checkpoint: {path} is of another run ({'; '.join(listed[:4])}{more}); {cure}")
 
 
 def fit(
@@ -144,7 +188,8 @@ def fit(
     *,
     generator: torch.Generator,
     checkpoint: str | os.PathLike | None = None,
-    save_every: int = 200,
+    save_every: float = 15.0,
+    extend: bool = False,
     label: str = "training",
     progress: bool = True,
 ) -> Tensor:
@@ -153,25 +198,25 @@ def fit(
     Parameters that require no gradient are left alone, to the bit.
 
     loss: (module, batch, generator) -> (). generator: the only source of chance, on the CPU. checkpoint: a file written
-    every ``save_every`` steps and at the end; if it exists, the run goes on from it and ends with the same numbers as
-    an uninterrupted one. Raises ``ValueError`` for a checkpoint of another run, ``FloatingPointError`` when the loss is
-    no longer finite.
+    every ``save_every`` seconds and at the end; if it exists, the run goes on from it and ends with the same numbers as
+    an uninterrupted one. The file knows its run by the ``fingerprint`` of budget, data, loss, generator and module.
+    extend: a checkpoint whose budget has fewer steps, and is otherwise of this run, goes on to this budget; the rate rises
+    to where the longer schedule has it, so that the end is not that of a fresh run of this length.
+    Raises ``ValueError`` for a checkpoint of another run or one that another process is writing, or other data than an
+    ``InMemory``; ``FloatingPointError``, and leaves the last good checkpoint, when a loss or a gradient is not finite.
     """
+    given = f"a {type(data).__name__}"
+    expect(isinstance(data, InMemory), "data", given, 'named columns in memory, such as InMemory({"image": images})')
+    expect(save_every > 0, "save_every", save_every, "a number of seconds > 0")
     run = Run(module, budget, generator)
-    if checkpoint is not None and FilePath(checkpoint).exists():
-        run.load(checkpoint)
-    device = run.losses.device
-    module.train()
-    with tqdm(total=budget.steps, initial=run.step, desc=label, disable=not progress, mininterval=0.5) as bar:
-        while run.step < budget.steps:
-            chosen = torch.randint(len(data), (budget.batch,), generator=generator)
-            batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in data[chosen].items()}
-            run.update(loss(module, batch, generator))
-            due = checkpoint is not None and run.step % save_every == 0
-            if due or run.step % REPORT_EVERY == 0 or run.step == budget.steps:
-                _report(run, bar)
-            if checkpoint is not None and (due or run.step == budget.steps):
-                run.save(checkpoint)
+    if checkpoint is None:
+        _train(run, loss, data, lambda: None, math.inf, label, progress)
+    else:
+        with locked(checkpoint, "checkpoint"):
+            facts = fingerprint(module, loss, data.tensors, budget, generator)
+            if FilePath(checkpoint).exists():
+                run.load(checkpoint, facts, extend)
+            _train(run, loss, data, lambda: run.save(checkpoint, facts), save_every, label, progress)
     with torch.no_grad():
         for name, p in run.parameters.items():
             p.copy_(run.average[name])
@@ -179,11 +224,28 @@ def fit(
     return run.losses.cpu()
 
 
+def _train(
+    run: Run, loss: Loss, data: InMemory, save: Callable[[], None], every: float, label: str, progress: bool
+) -> None:
+    """Bring the run to the end of its budget; ``save`` after each ``every`` seconds and at the end."""
+    steps, batch_size = run.budget.steps, run.budget.batch
+    run.module.train()
+    saved = monotonic()
+    with tqdm(total=steps, initial=run.step, desc=label, disable=not progress, mininterval=0.5) as bar:
+        while run.step < steps:
+            chosen = torch.randint(len(data), (batch_size,), generator=run.generator)
+            batch = {k: v.to(run.device) if isinstance(v, Tensor) else v for k, v in data[chosen].items()}
+            run.update(loss(run.module, batch, run.generator))
+            due = monotonic() - saved >= every or run.step == steps
+            if due or run.step % REPORT_EVERY == 0:
+                _report(run, bar)
+            if due:
+                save()
+                saved = monotonic()
+
+
 def _report(run: Run, bar: tqdm) -> None:
+    run.check()
     recent = run.losses[max(run.step - REPORT_EVERY, 0) : run.step].mean().item()
-    if not math.isfinite(recent):
-        raise FloatingPointError(
-            f"the loss is not finite at step {run.step}: lower lr={run.budget.lr} or look at the data"
-        )
     bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
     bar.update(run.step - bar.n)

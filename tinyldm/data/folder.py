@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ..errors import choose, expect
 from .memory import InMemory
-from .pictures import read, resize
+from .pictures import FORMATS, read, resize
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 
 def load_folder(
@@ -24,8 +24,9 @@ def load_folder(
 ) -> InMemory:
     """Middle squares of pictures: "image" (N, 3, size, size) float32 in [-1, 1] and "file", their N names below ``path``.
 
-    Pictures in folders inside ``path`` have a "label" (N,) too, the place of their folder in the alphabet. size: 64 unless
-    said otherwise. broken: "refuse" a file that cannot be read, or "skip" it with a warning. test_share: about this share
+    Pictures in folders inside ``path`` have a "label" (N,) too, the place of their folder in the alphabet, and the data set's
+    ``classes`` are the folders' names ("." for ``path`` itself). What begins with a dot is not looked at. size: 64 unless said
+    otherwise. broken: "refuse" a file that cannot be read, or "skip" it with a warning. test_share: about this share
     of the pictures is test; a picture's name alone decides, so it stays where it is when others come. Raises ``ValueError``
     naming a folder that does not exist or has no pictures (in this split), or, with "refuse", the broken file.
     """
@@ -33,9 +34,9 @@ def load_folder(
     expect(0 <= test_share <= 1, "test_share", test_share, "a share from 0 to 1")
     folder = Path(path or "").expanduser()
     expect(path is not None and folder.is_dir(), "path", f"{path!r}, which is none", "a folder")
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file() and f.name[0] != ".")
-    expect(bool(files), "path", f"{str(folder)!r} with none", f"a folder with pictures ({', '.join(SUFFIXES)})")
-    names = [f.relative_to(folder).as_posix() for f in files]
+    files = sorted(f.relative_to(folder) for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    names = [f.as_posix() for f in files if not any(part.startswith(".") for part in f.parts)]
+    expect(bool(names), "path", f"{str(folder)!r} with none", f"a folder with pictures ({', '.join(SUFFIXES)})")
     mine = [name for name in names if _is_test(name, test_share) == (split == "test")]
     found = f"{str(folder)!r}, none of whose {len(names)} is"
     expect(bool(mine), "path", found, f"a folder with pictures that are {split} at test_share={test_share:g}")
@@ -43,7 +44,7 @@ def load_folder(
     errors: list[str] = []
     for name in mine:
         try:
-            images[name] = _square(read(folder / name), size or 64)
+            images[name] = _square(read(folder / name, square=size or 64), size or 64)
         except ValueError as error:
             if not skip:
                 raise ValueError(f"path: {error}; broken='skip' leaves such files out") from error
@@ -52,12 +53,11 @@ def load_folder(
         warnings.warn(f"path: {len(errors)} of {len(mine)} pictures cannot be read: {', '.join(errors)}", stacklevel=3)
     expect(bool(images), "path", f"{str(folder)!r} with none", f"a folder with {split} pictures that can be read")
     columns: dict[str, Tensor | list[str]] = {"image": torch.stack(list(images.values())), "file": list(images)}
-    inside = [Path(name).parts[0] if "/" in name else "" for name in names]
-    if any(inside):
-        folders = sorted(set(inside))
-        places = {name: folders.index(part) for name, part in zip(names, inside)}
-        columns["label"] = torch.tensor([places[name] for name in images])
-    return InMemory(columns)
+    inside = {name: Path(name).parts[0] if "/" in name else "." for name in names}
+    classes = sorted(set(inside.values())) if set(inside.values()) != {"."} else []
+    if classes:
+        columns["label"] = torch.tensor([classes.index(inside[name]) for name in images])
+    return InMemory(columns, classes)
 
 
 def _is_test(name: str, share: float) -> bool:

@@ -1,10 +1,7 @@
-"""The digits model from nothing to measures: what chapter 00 does slowly, in one call.
+"""The digits model from nothing to measures: what chapter 00 does slowly, in one call."""
 
-A recipe is a table of sizes and budgets, one row a scale; the program is the same for all of them.
-"""
-
+import os
 import time
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,46 +12,18 @@ from ..denoiser import Denoiser
 from ..errors import choose
 from ..latent import LatentDiffusion
 from ..metrics import Judge, frechet_distance, nearest_distance, psnr
-from ..nn import AutoencoderConfig, AutoencoderKL, Condition, UNet, UNetConfig
-from ..path import VP, Path
-from ..runtime import device, reseeded, scale, seeded
-from ..space import LatentSpace
+from ..nn import AutoencoderKL, Condition, UNetConfig
+from ..path import Path
+from ..runtime import device, scale, seeded
 from ..train import Budget, fit
-from .training import denoise_loss, latents, reconstruct_loss, train_denoiser
+from .pictures import RECIPES, SMALL, Recipe, train_pictures
+from .training import latents, reconstruct_loss, train_denoiser
 
 LATENTS = {"ci": 120, "cpu": 600, "gpu": 5000}  # updates of a denoiser beside the chapter's own
 IMAGES = {"ci": 60, "cpu": 300, "gpu": 4000}  # updates of an autoencoder beside the chapter's own
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Sizes, budgets and the few numbers that training a digits model needs."""
-
-    autoencoder: AutoencoderConfig
-    autoencoder_budget: Budget
-    denoiser: UNetConfig
-    denoiser_budget: Budget
-    kl_weight: float = 1e-4
-    path: Path = field(default_factory=VP)
-    parametrisation: str = "v"
-
-    def networks(self, seed: int = 0) -> tuple[AutoencoderKL, UNet]:
-        """Both networks, freshly initialised from this seed, on the device of ``runtime.device``."""
-        with reseeded(seed):
-            return self.autoencoder.build().to(device()), self.denoiser.build().to(device())
-
-
-SMALL = AutoencoderConfig(channels=(16, 32, 32))
-DIGITS = {
-    "ci": Recipe(SMALL, Budget(160, 32, 3e-3), UNetConfig(channels=(32, 64)), Budget(500, 64, 2e-3)),
-    "cpu": Recipe(SMALL, Budget(500, 32, 3e-3), UNetConfig(channels=(32, 64)), Budget(2200, 64, 2e-3)),
-    "gpu": Recipe(
-        AutoencoderConfig(channels=(64, 128, 128), blocks=2),
-        Budget(4000, 128, 1e-3),
-        UNetConfig(channels=(128, 256), blocks=2),
-        Budget(10000, 256, 1e-3, ema=0.999),
-    ),
-}
+DIGITS = RECIPES  # one channel and ten classes are what the networks have if nothing else is said
 
 
 def digits_recipe() -> Recipe:
@@ -62,38 +31,11 @@ def digits_recipe() -> Recipe:
     return choose("TINYLDM_SCALE", scale(), DIGITS)
 
 
-def train_digits(recipe: Recipe, seed: int = 0, folder: str | None = None, progress: bool = True) -> LatentDiffusion:
-    """Train autoencoder, then denoiser. folder: where the two checkpoints go, so that a killed run can go on."""
-
-    def at(name: str) -> str | None:
-        return f"{folder}/{name}.safetensors" if folder else None
-
-    images, generator = load("digits"), seeded(seed)
-    autoencoder, net = recipe.networks(seed)
-    fit(
-        autoencoder,
-        reconstruct_loss(recipe.kl_weight),
-        images,
-        recipe.autoencoder_budget,
-        generator=generator,
-        checkpoint=at("autoencoder"),
-        label="autoencoder",
-        progress=progress,
-    )
-    space = LatentSpace.measured(autoencoder, images.tensors["image"])
-    known = latents(space, images, generator)
-    fit(
-        net,
-        denoise_loss(recipe.path, recipe.parametrisation),
-        known,
-        recipe.denoiser_budget,
-        generator=generator,
-        checkpoint=at("denoiser"),
-        label="denoiser",
-        progress=progress,
-    )
-    c, h, w = known[0]["latent"].shape
-    return LatentDiffusion(space, Denoiser(net, recipe.path, recipe.parametrisation), (c, h, w))
+def train_digits(
+    recipe: Recipe, seed: int = 0, folder: str | os.PathLike | None = None, progress: bool = True
+) -> LatentDiffusion:
+    """Train autoencoder, then denoiser, on the digits. folder: where the two checkpoints go, as in ``train_pictures``."""
+    return train_pictures(load("digits"), seed, folder=folder, recipe=recipe, progress=progress)
 
 
 def digits_judge() -> Judge:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import expect
+from ..errors import expect, in_range
 from .sinusoids import sinusoids
 
 
@@ -20,7 +20,11 @@ class Condition:
     tokens: (B, L, C), a sequence to attend to, such as a text; tokens_mask: (B, L), true where a token is one.
     image: (B, K, H, W), of the same size as x, concatenated to it. residuals: what a ControlNet adds to the U-Net's skips,
     and last to its middle. guidance: (B,), the scale that a guidance-distilled network imitates.
-    Raises ``ValueError`` for other shapes or types, and for a sample that has no token left under its mask.
+    Lists and NumPy arrays become tensors. Raises ``ValueError`` for other shapes or types, and for a sample that has no
+    token left under its mask.
+
+    >>> tl.Condition([3, 1]).label
+    tensor([3, 1])
     """
 
     label: Tensor | None = None
@@ -32,6 +36,8 @@ class Condition:
     guidance: Tensor | None = None
 
     def __post_init__(self) -> None:
+        for name, value in self._filled().items():
+            object.__setattr__(self, name, _tensors(value) if name == "residuals" else _tensor(name, value))
         _shaped("label", self.label, ("B",), _whole, "integers")
         _shaped("vector", self.vector, ("B", "V"), _real, "real numbers")
         _shaped("tokens", self.tokens, ("B", "L", "C"), _real, "real numbers")
@@ -79,10 +85,13 @@ class Condition:
     def drop(self, mask: Tensor, null: int) -> "Condition":
         """Replace the labels where ``mask`` (B,) is true by ``null``: how a network learns the unconditional case.
 
+        null: the number of classes, so that no label of the data can be taken for none. Raises ``ValueError`` for labels
+        outside 0 ... null - 1 (on the CPU), and without any.
         Source: Ho and Salimans, Classifier-Free Diffusion Guidance (2022), section 3.2.
         """
         if self.label is None:
             raise ValueError("label: expected labels to drop, got None")
+        in_range("label", self.label, 0, null - 1)
         return replace(self, label=torch.where(mask, torch.full_like(self.label, null), self.label))
 
 
@@ -99,6 +108,20 @@ def sdxl_vector(pooled: Tensor, time_ids: Tensor, dim: int = 256) -> Tensor:
     expect(dim > 0 and dim % 2 == 0, "dim", dim, "an even number (half cosines, half sines)")
     flat = time_ids.to(torch.promote_types(pooled.dtype, torch.float32)).flatten()
     return torch.cat([pooled, sinusoids(flat, dim).reshape(len(pooled), -1).to(pooled)], dim=1)
+
+
+def _tensor(argument: str, value: Any) -> Tensor:
+    """A slot's value as a tensor; a tensor stays the one it is."""
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{argument}: expected a tensor or a list of numbers, got {type(value).__name__}") from error
+
+
+def _tensors(value: Any) -> tuple[Tensor, ...]:
+    several = isinstance(value, tuple | list) and all(isinstance(t, Tensor) for t in value)
+    expect(several, "residuals", type(value).__name__, "a tuple of tensors, as a ControlNet gives")
+    return tuple(value)
 
 
 def _whole(t: Tensor) -> bool:

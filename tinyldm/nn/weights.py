@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import choose, expect
-from ..files import atomic_folder, open_safetensors, read_json
+from ..files import atomic_folder, current, open_safetensors, read_json
 from .config import Config
 from .controlnet import ControlNetConfig
 from .discriminator import DiscriminatorConfig
@@ -37,6 +38,14 @@ CLASSES: dict[str, type[Config]] = {  # our own networks by class, saved with ou
     "UNet": UNetConfig,
     "VectorQuantizer": QuantizerConfig,
 }
+FORMER = {"PointNet": "MLP"}  # what a class was called when older files were written
+WRAPPINGS = {  # what trains or runs a network from around it, and the attribute under which that network lies
+    "OptimizedModule": "_orig_mod",
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "AveragedModel": "module",
+}
+ONE_OPENING = 2**24  # bytes: what has been read from a file counts as memory in use until the file is closed
 PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
 REASON = "a safetensors file; a pickle can run any program when it is opened (convert it where you trust it)"
 
@@ -47,8 +56,24 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     Raises ``ValueError`` naming an unknown class, an unknown option or a value that our networks do not have.
     """
     kind = config.get("_class_name")
+    kind = FORMER.get(str(kind), kind)
     read = choose("_class_name", kind, {**READERS, **{name: own.from_dict for name, own in CLASSES.items()}})
     return read({name: value for name, value in config.items() if not name.startswith("_")}).build()
+
+
+def bare(module: nn.Module) -> nn.Module:
+    """The network itself, out of what ``torch.compile``, ``DistributedDataParallel`` or an average of weights put around it."""
+    while type(module).__name__ in WRAPPINGS:
+        module = getattr(module, WRAPPINGS[type(module).__name__])
+    return module
+
+
+def described(module: Any) -> str:
+    """A network in a few words: its class and how many parameters it has; a plain function as it prints."""
+    module = bare(module)
+    if not isinstance(module, nn.Module):
+        return repr(module)
+    return f"{type(module).__name__} of {sum(p.numel() for p in module.parameters()):,} parameters"
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], layout: str = "diffusers") -> None:
@@ -96,15 +121,24 @@ def _hint(module: nn.Module, state: Mapping[str, Tensor], layout: str) -> str:
 
 
 class State(Mapping[str, Tensor]):
-    """The tensors of safetensors files, each read when it is asked for. where: name -> (file, name in the file)."""
+    """The tensors of safetensors files, each read when it is asked for. where: name -> (file, name in the file).
+
+    A file stays open from one tensor to the next, as finding them anew takes a time that grows with their number.
+    """
 
     def __init__(self, where: dict[str, tuple[FilePath, str]]) -> None:
         self.where = where
+        self.opened, self.path, self.read = ExitStack(), FilePath(), 0
 
     def __getitem__(self, name: str) -> Tensor:
         path, inside = self.where[name]
-        with open_safetensors(path) as file:
-            return file.get_tensor(inside)
+        if path != self.path or self.read > ONE_OPENING:
+            self.opened.close()
+            self.file = self.opened.enter_context(open_safetensors(path))
+            self.path, self.read = path, 0
+        tensor = self.file.get_tensor(inside)
+        self.read += tensor.nbytes
+        return tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.where)
@@ -122,7 +156,7 @@ def open_state(path: str | os.PathLike) -> State:
 
     Raises ``FileNotFoundError`` for a file that is absent, ``ValueError`` for a damaged one or a pickle.
     """
-    path = FilePath(path)
+    path = FilePath(path).expanduser()
     expect(path.suffix not in PICKLES, "path", path, REASON)
     if path.suffix != ".json":
         with open_safetensors(path) as file:
@@ -142,9 +176,9 @@ def from_pretrained(folder: str | os.PathLike, dtype: torch.dtype = torch.float3
     ``FileNotFoundError`` for what is absent; ``ValueError`` for a pickle, a damaged file, an option or a tensor that
     does not fit, by name.
     """
-    folder = FilePath(folder)
+    folder = FilePath(folder).expanduser()
     expect(folder.suffix not in PICKLES, "folder", folder, REASON)
-    config = read_json(folder / "config.json")
+    config = read_json(current(folder, "config.json"))
     with torch.device("meta"):
         module = build(config).to(dtype)
     load_state(module, open_state(_weights(folder)), "diffusers" if config["_class_name"] in READERS else OWN)
@@ -160,12 +194,13 @@ def save_pretrained(
     ``scaling_factor`` (without it, diffusers takes an autoencoder's to be 0.18215). Raises ``ValueError`` for a class
     that is not known, another fact, or a folder that holds other weights.
     """
+    module = bare(module)
     family, config = FAMILIES.get(type(module).__name__), _written(module)
     for fact in facts:
         choose("fact", fact, family.facts if family else {})
     layout = "diffusers" if config["_class_name"] in READERS else OWN
     file = "diffusion_pytorch_model.safetensors" if layout == "diffusers" else "model.safetensors"
-    others = sorted(p.name for p in FilePath(folder).glob("*.safetensors*") if p.name != file)
+    others = sorted(p.name for p in FilePath(folder).expanduser().glob("*.safetensors*") if p.name != file)
     expect(not others, "folder", f"{others} in {folder}", "no other weights there")
     table = names(module, layout)
     shapes = family.shapes(module.config) if family and layout == "diffusers" else {}
@@ -192,8 +227,8 @@ def _weights(folder: FilePath) -> FilePath:
     """The file in a folder that holds the weights, or that says which files do."""
     for stem in ("diffusion_pytorch_model", "model"):
         for end in (".safetensors", ".safetensors.index.json"):
-            if (folder / f"{stem}{end}").is_file():
-                return folder / f"{stem}{end}"
+            if (file := current(folder, f"{stem}{end}")).is_file():
+                return file
     pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
     expect(not pickles, "folder", f"only {pickles} in {folder}", REASON)
     raise FileNotFoundError(f"folder: no diffusion_pytorch_model.safetensors or model.safetensors in {folder}")

@@ -23,6 +23,15 @@ class Path:
 
     ``t_min`` and ``t_max`` bound the usable range: outside it a ratio such as alpha/sigma leaves the
     floating-point numbers or a parametrisation becomes singular. Times are tensors () or (B,).
+
+    A path of your own is two functions, and a ``t_max`` before 1 if no data is left there:
+
+    >>> class Slow(tl.Path):
+    ...     t_max = 0.99
+    ...     def alpha(self, t): return torch.cos(t * torch.pi / 2)
+    ...     def sigma(self, t): return torch.sin(t * torch.pi / 2)
+    >>> tl.grid(Slow(), 3, "t")
+    tensor([0.9900, 0.6603, 0.3307, 0.0010], dtype=torch.float64)
     """
 
     t_min = 1e-3
@@ -95,15 +104,17 @@ class Path:
     def at(self, t: Tensor) -> "Moment":
         """All coefficients at time t, each computed when first asked for: floats for t (), tensors for t (B,).
 
-        A time () is looked up again while the path's numbers stay what they were; a path that holds anything but numbers
-        and fixed tensors, such as weights to be learned, is asked anew each time.
+        A path that says ``constant = True`` in its own class body promises that its numbers never change; then a time () is
+        worked out once and looked up afterwards. Any other path, such as one with weights to be learned, is asked anew.
         """
         t = torch.as_tensor(t)
         if t.ndim or t.requires_grad:
             return Moment(self, t)
-        held = tuple(_stamp(value) for value in vars(self).values())
-        make = _moment.__wrapped__ if None in held else _moment
-        return make(self, t.item(), held)
+        return _remembered(self, t.item()) if "constant" in vars(type(self)) else _moment(self, t.item())
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_"))
+        return f"{type(self).__name__}({given})"
 
 
 class Moment:
@@ -135,17 +146,11 @@ class Moment:
     lam = property(lambda self: self._of("lam", self.path.lam))
 
 
-@lru_cache(maxsize=4096)  # without it a solver's steps take up to a third longer
-def _moment(path: Path, t: float, held: tuple[Any, ...]) -> Moment:
+def _moment(path: Path, t: float) -> Moment:
     return Moment(path, torch.tensor(t, dtype=torch.float64), alone=True)
 
 
-def _stamp(value: Any) -> Any:
-    """What tells whether a path's number is still the same; None for what could change unseen."""
-    if isinstance(value, Tensor):
-        fixed = not value.requires_grad and not value.is_inference()
-        return (id(value), value._version) if fixed else None
-    return value if isinstance(value, int | float) else None
+_remembered = lru_cache(maxsize=4096)(_moment)  # without it a solver's steps take up to a third longer
 
 
 def _derivative(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:

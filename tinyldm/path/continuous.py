@@ -41,6 +41,8 @@ class VP(_LinearRate):
     Source: Song et al., Score-Based Generative Modeling through SDEs (2021), section 3.4 and appendix C.
     """
 
+    constant = True
+
     def sigma(self, t: Tensor) -> Tensor:
         """sqrt(1 - alpha^2), without cancellation for small t. Implements :eq:`vp-path`."""
         return torch.sqrt(-torch.expm1(-self._integral(t)))
@@ -52,6 +54,8 @@ class SubVP(_LinearRate):
 
     Source: Song et al. (2021), section 3.4 and appendix C.
     """
+
+    constant = True
 
     def sigma(self, t: Tensor) -> Tensor:
         """1 - alpha^2, without cancellation for small t. Implements :eq:`subvp-path`."""
@@ -65,6 +69,7 @@ class VE(Path):
     At t = 0 a noise of ``sigma_min`` is already there. Source: Song et al. (2021), section 3.4 and appendix C.
     """
 
+    constant = True
     t_min = 1e-5
 
     sigma_min: float = 0.01
@@ -98,6 +103,7 @@ class CosineVP(Path):
     Source: Nichol and Dhariwal, Improved Denoising Diffusion Probabilistic Models (2021), equation 17.
     """
 
+    constant = True
     t_max = 0.999
 
     offset: float = 0.008
@@ -127,6 +133,7 @@ class RectifiedFlow(Path):
     Source: Liu et al., Flow Straight and Fast (2022), section 2.1; Lipman et al., Flow Matching (2023), section 4.1.
     """
 
+    constant = True
     t_max = 0.999
 
     def alpha(self, t: Tensor) -> Tensor:

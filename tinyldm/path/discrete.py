@@ -35,6 +35,8 @@ class DiscreteVP(Path):
     Source: Ho et al. (2020), section 2, for the table.
     """
 
+    constant = True
+
     alphas_cumprod: Tensor
     t_min: float = field(init=False)
     t_max: float = field(init=False, default=1.0)
@@ -90,6 +92,9 @@ class DiscreteVP(Path):
         if zero_terminal_snr:
             alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
         return cls(alpha**2)
+
+    def __repr__(self) -> str:
+        return f"DiscreteVP({self.steps} steps, alphas_cumprod {self.alphas_cumprod[0]:.4g} ... {self.alphas_cumprod[-1]:.4g})"
 
     @property
     def steps(self) -> int:

@@ -1,13 +1,18 @@
 """Which times a solver visits: n + 1 of them, from t_max down to t_min."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import choose, expect, whole_number
-from ..path import DiscreteVP, Path
+from ..errors import choose, expect, time_grid, whole_number
+from ..path import DiscreteVP, Path, check_path
+
+FAINTEST = -math.log(
+    torch.finfo(torch.float32).eps
+)  # |lam| = 16: data under noise, or noise over data, that float32 loses
 
 
 def _uniform_t(path: Path, u: Tensor) -> Tensor:
@@ -16,7 +21,10 @@ def _uniform_t(path: Path, u: Tensor) -> Tensor:
 
 def _lam_ends(path: Path, kind: str) -> Tensor:
     ends = path.lam(torch.tensor([path.t_max, path.t_min], dtype=torch.float64))
-    expect(bool(ends.isfinite().all()), "kind", repr(kind), "'t' or 'discrete': this path has no data left at t_max")
+    for end, what, name in zip(ends.tolist(), ("data", "noise"), ("t_max", "t_min"), strict=True):
+        cure = f"'t' or 'discrete': this path has no {what} left at {name}={getattr(path, name):g}, so lam has no end there"
+        other = "a smaller t_max, such as 0.999" if what == "data" else "a larger t_min, such as 0.001"
+        expect(abs(end) < FAINTEST, "kind", repr(kind), f"{cure}; or a path with {other}")
     return ends
 
 
@@ -61,13 +69,17 @@ def grid(path: Path, n: int, kind: str = "lam") -> Tensor:
 
     kind: uniform in "t", in "lam" (log alpha/sigma), "karras", "centred" (densest in the middle, for few steps),
     or "discrete": entries of a table, as uniform as they can be.
-    Raises ``ValueError`` for n < 1, an unknown kind, more "discrete" steps than the table has, and for all but "t" and
-    "discrete" where no data is left at t_max.
+    Raises ``ValueError`` for n < 1, an unknown kind, more "discrete" steps than the table has, a path that is none
+    (``check_path``), and for all but "t" and "discrete" where no data is left at t_max or no noise at t_min.
+
+    >>> tl.grid(tl.VP(), 4)
+    tensor([1.0000, 0.7223, 0.3046, 0.0317, 0.0010], dtype=torch.float64)
     """
+    check_path(path)
     n = whole_number("n", n, 1, what="a whole number of steps")
     ts = choose("kind", kind, GRIDS)(path, torch.linspace(0, 1, n + 1, dtype=torch.float64))
     ts[0], ts[-1] = path.t_max, path.t_min
-    return ts
+    return time_grid("n", ts)
 
 
 def _linspace(entries: int, n: int, offset: int) -> Tensor:

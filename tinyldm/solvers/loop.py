@@ -27,9 +27,9 @@ class Solver:
         self.step = step
 
     def __call__(self, dynamics: Dynamics, x: Tensor, ts: Tensor, callback: Callback | None = None) -> Tensor:
-        memory = None
+        memory, counts = None, asks(self.step, "left")
         for i in range(len(ts) - 1):
-            step = told(self.step, left=len(ts) - 2 - i)
+            step = partial(self.step, left=len(ts) - 2 - i) if counts else self.step
             x, memory = step(dynamics, x, ts[i], ts[i + 1], memory)
             if callback is not None:
                 callback(i, ts[i + 1], x)
@@ -51,13 +51,18 @@ def wants(*options: str) -> Callable[[Step], Step]:
     return mark
 
 
+def asks(step: Any, option: str) -> bool:
+    """Whether a step wants to be told this, and has not been told yet."""
+    while isinstance(step, partial):
+        if option in step.keywords:
+            return False
+        step = step.func
+    return option in getattr(step, "wants", ())
+
+
 def told(step: Step, **known: Any) -> Step:
-    """The step with those of the ``known`` options fixed that it wants and does not have yet."""
-    bare: Any = step
-    while isinstance(bare, partial):
-        known = {name: value for name, value in known.items() if name not in bare.keywords}
-        bare = bare.func
-    wanted = {name: known[name] for name in getattr(bare, "wants", ()) if name in known}
+    """The step with those of the ``known`` options fixed that it asks for."""
+    wanted = {option: value for option, value in known.items() if asks(step, option)}
     return partial(step, **wanted) if wanted else step
 
 
@@ -76,6 +81,10 @@ def sample(
     begin at 1 even where that range ends earlier, with a row and a solver that do not divide by alpha.
     solver: a ``Solver`` or a bare step. callback(i, s, x) sees the state after step i, at time s.
     Raises ``ValueError`` for a grid that does not fall or leaves the range, ``FloatingPointError`` when the result is not finite.
+
+    >>> path, data = tl.VP(), tl.GaussianMixture(torch.ones(1), torch.tensor([[3.0]]), torch.tensor([0.1]))
+    >>> tl.sample(tl.Dynamics(path, data.predict(path)), torch.randn(500, 1), tl.grid(path, 20), tl.ddim).mean().round()
+    tensor(3.)
     """
     x = _run(dynamics, x, _grid(ts, dynamics.path), solver, callback, denoise)
     return _finite(x)

@@ -2,7 +2,7 @@
 
 from .architecture import Part, architecture, parts
 from .blocks import blocks, pieces
-from .plots import COLORS, board, color, contact_sheet, curves, figure, gray, noising, pipeline
+from .plots import COLORS, board, color, contact_sheet, curves, figure, gray, noising, pipeline, save_png
 from .points import cloud, convergence, density, trajectories
 from .widgets import flipbook, live
 
@@ -26,5 +26,6 @@ __all__ = [
     "parts",
     "pieces",
     "pipeline",
+    "save_png",
     "trajectories",
 ]

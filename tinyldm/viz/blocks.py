@@ -240,5 +240,5 @@ def _clock(net: MMDiT) -> str:
     told = {"time": clock.time, "guidance": clock.guidance, "vector": clock.vector}
     said = [f"{name} {part.linear1.in_features:,}" for name, part in told.items() if part is not None]
     if clock.label is not None:
-        said.append(f"{clock.classes:,} labels")
+        said.append(f"{net.config.classes:,} labels")
     return f"{', '.join(said)} → {net.config.width:,}"

@@ -1,5 +1,6 @@
 """The book's one style, and the figures that more than one chapter draws."""
 
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,7 +12,9 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import Tensor
 
 from ..errors import expect
+from ..files import atomic_file
 from ..latent import LatentDiffusion
+from .widgets import png
 
 # Okabe and Ito's palette: distinct also for colour-blind readers.
 COLORS = {
@@ -60,12 +63,34 @@ def color(images: Tensor) -> np.ndarray:
     return levels.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
+def _drawn(images: Tensor) -> np.ndarray:
+    """Images of one channel as ``gray`` shows them, of three as ``color`` does."""
+    drawable = images.ndim == 4 and images.shape[1] in (1, 3)
+    expect(drawable, "images", f"shape {tuple(images.shape)}", "(N, 1, H, W) or (N, 3, H, W)")
+    return gray(images) if images.shape[1] == 1 else color(images)
+
+
 def contact_sheet(images: Tensor, cols: int, gap: int = 2) -> np.ndarray:
-    """Images (N, 1, H, W) in [-1, 1] as one picture of gray levels, uint8, ``cols`` a row, ``gap`` white pixels apart."""
-    framed = np.pad(gray(images), ((0, 0), (gap, gap), (gap, gap)), constant_values=255)
+    """Images (N, 1 or 3, H, W) in [-1, 1] as one picture, uint8 (rows, columns) or (rows, columns, 3).
+
+    ``cols`` a row, ``gap`` white pixels around each; one channel is drawn as ``gray``, three as ``color``.
+    Raises ``ValueError`` for another rank or other channels.
+    """
+    drawn = _drawn(images)
+    framed = np.pad(drawn, ((0, 0), (gap, gap), (gap, gap), (0, 0))[: drawn.ndim], constant_values=255)
     empty = np.full((-len(framed) % cols, *framed.shape[1:]), 255, np.uint8)
     rows = np.concatenate([framed, empty]).reshape(-1, cols, *framed.shape[1:])
-    return np.concatenate(np.concatenate(rows.transpose(0, 1, 2, 3), axis=1), axis=1)
+    return np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+
+
+def save_png(images: Tensor, path: str | os.PathLike, cols: int = 10, gap: int = 2) -> None:
+    """Write images (N, 1 or 3, H, W) in [-1, 1] as the ``contact_sheet`` of these columns: a PNG file, whole or not at all.
+
+    One image alone, without a frame: ``cols=1, gap=0``. Raises what ``contact_sheet`` raises.
+    """
+    content = png(contact_sheet(images, cols, gap))
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def board(
@@ -81,9 +106,7 @@ def board(
     Values outside [-1, 1] are drawn as the nearest of the two. Labels name the rows and the columns.
     Raises ``ValueError`` for another rank or other channels than one (``gray``) or three (``color``).
     """
-    drawable = images.ndim == 4 and images.shape[1] in (1, 3)
-    expect(drawable, "images", f"shape {tuple(images.shape)}", "(N, 1, H, W) or (N, 3, H, W)")
-    pictures = gray(images) if images.shape[1] == 1 else color(images)
+    pictures = _drawn(images)
     rows = -(-len(images) // cols)
     side = WIDTH / (cols + (0.9 if row_labels else 0))
     fig, axes = figure(rows, cols, height or side * rows + (0.25 if col_labels else 0))

@@ -17,7 +17,8 @@ from ...path import VP
 from ...runtime import device, normal, seeded
 from ...space import LatentSpace
 from ...train import Budget, fit
-from ..digits import SMALL, gaussian_baseline, latents_denoiser
+from ..digits import gaussian_baseline, latents_denoiser
+from ..pictures import SMALL
 from ..rivals import KINDS, codebook, codebook_loss
 from ..training import reconstruct_loss
 
