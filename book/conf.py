@@ -1,11 +1,13 @@
 """The book: MyST sources, outputs from the executed notebooks, nothing from another host."""
 
+import sys
 from itertools import pairwise
 from pathlib import Path
 
 import nbformat
 
 HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE / "_ext")]  # the ledger of equations, and the reference
 
 # A chapter's page is its executed notebook, so that building never runs anything. The notebooks are generated from the
 # chapters' .md files, which are therefore left out; a test compares the two cell by cell.
@@ -32,6 +34,7 @@ extensions = [
     "sphinx_exercise",
     "sphinxcontrib.bibtex",
     "sphinx-mathjax-offline",
+    "reference",
 ]
 exclude_patterns = ["[0-9][0-9]-*.md", "_build", "Thumbs.db"]
 bibtex_bibfiles = ["references.bib"]
@@ -47,6 +50,14 @@ myst_enable_extensions = ["colon_fence", "dollarmath", "amsmath", "deflist", "sm
 myst_dmath_double_inline = True
 math_number_all = False
 numfig = True
+
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False
+smartquotes = False  # the chapters have MyST's own; in the reference "lam" is what one types
+python_use_unqualified_type_names = True
+maximum_signature_line_length = 60
+toc_object_entries_show_parents = "hide"
 
 html_theme = "sphinx_book_theme"
 html_static_path = ["_static"]

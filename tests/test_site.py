@@ -1,6 +1,7 @@
 """The web site: it builds without a warning, reads without a network, and moves without a kernel."""
 
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,10 @@ from bs4 import BeautifulSoup
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+import public  # noqa: E402
+
 CHAPTERS = sorted(p.stem for p in (ROOT / "book").glob("[0-9][0-9]-*.md"))
 OUTSIDE = r"(https?:)?//"
 LOADED = {  # what a browser fetches without being asked
@@ -121,7 +126,7 @@ def test_every_internal_link_leads_somewhere(pages):
             address = urlsplit(link["href"])
             if address.scheme or address.netloc:
                 continue
-            target = (name.parent / unquote(address.path)) if address.path else name
+            target = Path(os.path.normpath(name.parent / unquote(address.path))) if address.path else name
             if target.suffix == ".html":
                 followed += 1
                 assert target in ids, f"{name}: {link['href']}"
@@ -129,6 +134,24 @@ def test_every_internal_link_leads_somewhere(pages):
             else:
                 assert link["href"] in ("#", ""), f"{name}: {link['href']}"
     assert followed > 100
+
+
+def test_the_reference_has_every_public_name(site, pages):
+    found = [e["id"] for name, soup in pages.items() if name.parts[0] == "reference" for e in soup.select("dt[id]")]
+    assert {e.name for e in public.entries()} <= set(found)
+    assert len(found) == len(set(found))
+    searched = (site / "searchindex.js").read_text(encoding="utf-8")
+    assert all(f'"{word}"' in searched for word in ("from_pretrained", "folder", "checkpoint"))
+
+
+def test_chapters_and_reference_lead_to_each_other(pages):
+    chapter, solvers = pages[Path("08-pf-ode-solvers.html")], pages[Path("reference/solvers.html")]
+    assert chapter.select('pre a.name[href="reference/solvers.html#tl.ddim"]')  # in code
+    assert chapter.select('p a[href="reference/solvers.html#tl.dpmpp_2m"] code')  # in the text
+    entry = solvers.find(id="tl.ddim").parent
+    assert entry.select('p.chapters a[href="../08-pf-ode-solvers.html"]')
+    assert re.fullmatch(r"\(\d+\)", entry.select_one('a[href$="#equation-ddim"]').get_text())
+    assert entry.select("div.math")
 
 
 def test_every_figure_is_a_picture_that_shows_something(page, site):
@@ -200,7 +223,7 @@ def browser():
         started.close()
 
 
-@pytest.mark.parametrize("name", [*CHAPTERS, "index"])
+@pytest.mark.parametrize("name", [*CHAPTERS, "index", "reference/solvers", "reference/foreign"])
 def test_a_page_opens_from_a_folder_without_a_network(name, site, browser):
     tab, problems = browser.new_page(), []
     tab.on("request", lambda r: r.url.startswith(("file:", "data:", "blob:")) or problems.append(r.url))
@@ -209,7 +232,9 @@ def test_a_page_opens_from_a_folder_without_a_network(name, site, browser):
     tab.on("pageerror", lambda e: problems.append(str(e)))
     tab.goto((site / f"{name}.html").as_uri(), wait_until="load")
     if tab.locator(".math").count():
-        tab.wait_for_function("document.querySelectorAll('mjx-container').length > 20")
+        tab.wait_for_function(
+            "document.querySelectorAll('mjx-container').length > (location.pathname.includes('reference') ? 0 : 20)"
+        )
         assert tab.locator("mjx-merror, [data-mjx-error]").count() == 0
     assert tab.locator("article details[open]").count() == 0
     for book in tab.locator(".flipbook").all():
