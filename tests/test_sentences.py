@@ -20,7 +20,9 @@ def sentences(source):
     """String literals of four words or more, f-strings' constant parts included and docstrings not, in source order."""
     tree = ast.parse(source)
     docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    found = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in docs]
+    found = [
+        n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in docs
+    ]
     texts = [node.value for node in sorted(found, key=lambda node: (node.lineno, node.col_offset))]
     return [text for text in texts if len(text.split()) >= 4 and re.search(r"\w\w", text)]
 

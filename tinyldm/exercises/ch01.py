@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..runtime import seeded
+from .before import Exercise, grade_choice, grade_function, register
 from .ch01_noise import grade_noisy_loss, grade_score_gradient
-from .core import Exercise, grade_choice, grade_function, register
 
 
 def _rebuild(x: Tensor, d: int, centre: bool = True, back: bool = True, first: bool = True) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..runtime import seeded
-from .core import NotYetError, call, grade_function
+from .before import NotYetError, call, grade_function
 from .diagnose import as_tensor, close
 
 

@@ -15,8 +15,8 @@ from ..path import VP, Path, RectifiedFlow
 from ..runtime import seeded
 from ..solvers import dpmpp_2m, sample
 from ..solvers.grids import grid
+from .before import Exercise, grade_choice, grade_function, register
 from .ch08_mistakes import EXPONENTIALS, HEUNS, ORDERS, SOLVERS
-from .core import Exercise, grade_choice, grade_function, register
 
 Field = Callable[[Tensor, Tensor], Tensor]
 
