@@ -184,6 +184,7 @@ def stop(*_):
 
 
 ASKED = "a (tensor|number) is asked for"
+OTHER = "shape|one number|same constant, 1|left when|times too large"  # the last three where one number is asked for
 SPOILS = [
     (lambda r: None, "returns nothing"),
     (lambda r: "x", ASKED),
@@ -196,11 +197,11 @@ SPOILS = [
     (lambda r: r.expand(3, *r.shape), "one part of it|arrangement"),
     (lambda r: r[None], "arrangement|one part of it|list of one"),
     (lambda r: r.flatten()[:1], "shape"),
-    (lambda r: r.flatten()[0] + (r.ndim == 0), "."),
-    (lambda r: r.sum() + (r.ndim == 0), "."),
-    (lambda r: -r, "."),
-    (lambda r: r + 3, "."),
-    (lambda r: 1.5 * r, "."),
+    (lambda r: r.flatten()[0] + (r.ndim == 0), OTHER),
+    (lambda r: r.sum() + (r.ndim == 0), "summed over the batch|" + OTHER),
+    (lambda r: -r, "sign|the negative one is asked for"),
+    (lambda r: r + 3, "same constant, 3|times too large"),
+    (lambda r: 1.5 * r, "same factor, 1.5|values are not"),  # a factor cannot be seen where there are zeros
     (lambda r: r + (1 + r.abs()) * torch.rand(r.shape), "random"),
     (lambda r: r > 0, "."),
     (lambda r: torch.complex(r.double(), r.double()), ASKED),
