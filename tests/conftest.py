@@ -73,6 +73,7 @@ def verdict(capsys):
         right = check(id, answer)
         out = capsys.readouterr().out
         assert max(map(len, out.splitlines())) <= 80
+        assert f"Exercise {id}, {'correct' if right else 'not yet'}:" in out
         return right, " ".join(out.split())
 
     return ask

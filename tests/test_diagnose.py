@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from tinyldm.exercises import Exercise, core
-from tinyldm.exercises.core import NotYetError, call, grade_choice, grade_dials, grade_function, grade_rows
+from tinyldm.exercises import core
+from tinyldm.exercises.core import NotYetError, call, choice, formula
+from tinyldm.exercises.core import rows as stacked
 from tinyldm.exercises.diagnose import as_tensor, close, compare, explain
 
 TOLERANCE = 1e-4
@@ -91,11 +92,6 @@ def test_half_precision_is_called_few_digits():
     assert "fewer digits" in compare(TRUTH + torch.tensor([0.0, 0.03, 0.01]), TRUTH, TOLERANCE)
 
 
-def test_a_list_may_be_emptied():
-    """Each call gets a list of its own, as it gets tensors of its own."""
-    grade_function(lambda x, many: x * many.pop(), lambda x, many: x * many[-1], [{"x": TRUTH, "many": [2.0, 3.0]}])
-
-
 @pytest.mark.parametrize("k", [-3.0, -0.2, 0.3, 2.0, 7.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_said_about_factors_and_constants_is_true(k, seed, rng):
@@ -134,46 +130,64 @@ def test_a_function_gets_copies(rng):
 
 
 @pytest.fixture
-def verdict(capsys):
-    """(id, answer) -> (right or not, the message on one line)."""
+def said(capsys, monkeypatch):
+    """What is said of an answer by an exercise that is registered for this test alone; None when it is right."""
+    monkeypatch.setattr(core, "EXERCISES", {})
 
-    def ask(id, answer):
-        right = core.check(id, answer)
-        return right, " ".join(capsys.readouterr().out.split())
+    def ask(answer):
+        right = core.check("99-1", answer)
+        message = " ".join(capsys.readouterr().out.split())
+        return None if right else message.removeprefix("Exercise 99-1, not yet: ")
 
     return ask
 
 
-def toy(monkeypatch, wrong):
-    """An exercise: double the numbers. The cases differ, so that a coincidence in one of them can show."""
-    cases = [{"x": torch.tensor([2.0, 2.0])}, {"x": torch.tensor([1.0, 3.0])}]
-    grade = lambda answer: grade_function(answer, lambda x: 2 * x, cases, wrong)  # noqa: E731
-    monkeypatch.setitem(core.EXERCISES, "99-1", Exercise("99-1", "Double", 1, grade, "yes."))
+TOY = ("99-1", "A toy", 1, "yes.")
+SHORT, LONG = torch.tensor([2.0, 5.0]), torch.tensor([1.0, 4.0, 7.0])
 
 
-def test_a_known_mistake_must_agree_on_every_case(monkeypatch, verdict):
+def test_a_list_may_be_emptied(said):
+    """Each call gets a list of its own, as it gets tensors of its own."""
+    formula(*TOY, lambda x, many: x * many[-1], [(TRUTH, [2.0, 3.0])], [])
+    assert said(lambda x, many: x * many.pop()) is None
+
+
+def toy(faults):
+    """Double the numbers. The cases differ, so that a coincidence in one of them can show."""
+    formula(*TOY, lambda x: 2 * x, [(torch.tensor([2.0, 2.0]),), (torch.tensor([1.0, 3.0]),)], faults)
+
+
+def test_a_known_mistake_must_agree_on_every_case(said):
     def fails(x):
         raise ValueError("a wrong formula may fail where the right one does not")
 
-    toy(monkeypatch, [(fails, "FAILS"), (lambda x: x + 4, "ADDS FOUR"), (lambda x: x**2 + 1, "SQUARES")])
-    assert verdict("99-1", lambda x: x * 2)[0]
-    assert "ADDS FOUR" in verdict("99-1", lambda x: x + 4)[1]
-    assert "ADDS" not in verdict("99-1", lambda x: x * 3)[1]  # agrees with x + 4 on the first case alone
-    assert "FAILS" not in verdict("99-1", lambda x: x * 5)[1]
+    toy([(fails, "FAILS"), (lambda x: x + 4, "ADDS FOUR"), (lambda x: x**2 + 1, "SQUARES")])
+    assert said(lambda x: x * 2) is None
+    assert said(lambda x: x + 4) == "ADDS FOUR"
+    assert "ADDS" not in said(lambda x: x * 3)  # agrees with x + 4 on the first case alone
+    assert "FAILS" not in said(lambda x: x * 5)
 
 
-def test_a_general_diagnosis_must_hold_on_every_case(monkeypatch, verdict):
-    toy(monkeypatch, [])
-    message = verdict("99-1", lambda x: x**2 / 2)[1]  # the truth's root, and half of it, on the first case alone
+def test_a_general_diagnosis_must_hold_on_every_case(said):
+    toy([])
+    message = said(lambda x: x**2 / 2)  # the truth's root, and half of it, on the first case alone
     assert not re.search("factor|root|constant", message), message
-    assert "factor, 1.5" in verdict("99-1", lambda x: 3 * x)[1]
+    assert "factor, 1.5" in said(lambda x: 3 * x)
 
 
 def turned(x, *, factor=2.0, shift=0.0, power=1):
     return factor * x**power + shift
 
 
-DIALS = {"factor": [(3.0, "THREE."), (-2.0, "MINUS.")], "shift": [(1.0, "ONE.")], "power": [(0.5, "ROOT.")]}
+FAULTS = [
+    (lambda x: (x - 3).sqrt(), "HALF of it is no number."),
+    ({"factor": 3.0}, "THREE."),
+    ({"factor": -2.0}, "MINUS."),
+    ({"shift": 1.0}, "ONE."),
+    ({"shift": 2.0}, "the factor is right."),
+    ({"power": 0.5}, "one fault is left: ROOT."),
+    ({"power": 0.5, "factor": 3.0}, "BOTH."),
+]
 
 
 @pytest.mark.parametrize(
@@ -188,13 +202,15 @@ DIALS = {"factor": [(3.0, "THREE."), (-2.0, "MINUS.")], "shift": [(1.0, "ONE.")]
         (lambda x: (x - 3).sqrt(), "HALF"),
         (lambda x: 2 * x + torch.rand(2), "random"),
         (lambda x: x**3, "values are not"),
+        (lambda x: 2 * x.sqrt(), "^one fault is left: ROOT.$"),
+        (lambda x: 3 * x.sqrt(), "^BOTH.$"),
+        (lambda x: 3 * x + 2, "values are not"),  # a sentence that calls the rest right is true of one fault only
     ],
 )
-def test_two_mistakes_at_once_are_named(answer, message):
-    cases = [{"x": torch.tensor([2.0, 5.0])}, {"x": torch.tensor([1.0, 4.0])}]
-    assert grade_dials(lambda x: 2 * x, turned, cases, DIALS) is None
-    with pytest.raises(NotYetError, match=message):
-        grade_dials(answer, turned, cases, DIALS, [(lambda x: (x - 3).sqrt(), "HALF of it is no number.")])
+def test_two_mistakes_at_once_are_named(answer, message, said):
+    formula(*TOY, turned, [(SHORT,), (torch.tensor([1.0, 4.0]),)], FAULTS)
+    assert said(lambda x: 2 * x) is None
+    assert re.search(message, said(answer))
 
 
 @pytest.mark.parametrize(
@@ -203,30 +219,60 @@ def test_two_mistakes_at_once_are_named(answer, message):
         (lambda x: [3 * x, x**2], "^the square is right. In the double: THREE.$"),
         (lambda x: [3 * x, x**4], "^In the double: THREE. In the square: a square root is missing"),
         (lambda x: [x**2, 2 * x], "^SWAPPED$"),
+        (lambda x: [2 * x, x**5], "^THE FIFTH POWER$"),
         (lambda x: [2 * x, x**2 + 1], "^the double is right. In the square: every value is off by the same constant"),
         (lambda x: [2 * x], "shape"),
         (lambda x: [2 * x, x, x], "shape"),
     ],
 )
-def test_rows_are_looked_at_one_by_one(answer, message):
-    cases = [{"x": torch.tensor([2.0, 5.0])}, {"x": torch.tensor([1.0, 4.0, 7.0])}]
-    rows = {"double": (lambda x: 2 * x, [(lambda x: 3 * x, "THREE.")]), "square": (lambda x: x**2, [])}
-    swapped = [(lambda x: torch.stack([x**2, 2 * x]), "SWAPPED")]
-    assert grade_rows(lambda x: torch.stack([2 * x, x * x]), rows, cases, swapped) is None
-    with pytest.raises(NotYetError, match=message):
-        grade_rows(lambda x: torch.stack(answer(x)), rows, cases, swapped)
-    with pytest.raises(NotYetError, match="Stack its parts"):
-        grade_rows(answer, rows, cases, swapped)
+def test_rows_are_looked_at_one_by_one(answer, message, said):
+    parts = {"double": (turned, [({"factor": 3.0}, "THREE.")]), "square": (lambda x: x**2, [])}
+    swapped = [
+        (lambda x: torch.stack([x**2, 2 * x]), "SWAPPED"),
+        ({"square": lambda x: x**5}, "THE FIFTH POWER"),  # the other row is right
+    ]
+    stacked(*TOY, parts, [(SHORT,), (LONG,)], swapped)
+    assert said(lambda x: torch.stack([2 * x, x * x])) is None
+    assert re.search(message, said(lambda x: torch.stack(answer(x))))
+    assert "Stack its parts" in said(answer)
 
 
-def test_a_choice_says_what_each_wrong_letter_overlooks():
-    with pytest.raises(NotYetError, match="no answer yet"):
-        grade_choice(..., "a", {"b": "no"})
-    with pytest.raises(NotYetError, match="letters a, b"):
-        grade_choice("z", "a", {"b": "no"})
-    with pytest.raises(NotYetError, match=r"^no$"):
-        grade_choice("(B)", "a", {"b": "no"})
-    assert grade_choice("A ", "a", {"b": "no"}) is None
+def test_a_choice_says_what_each_wrong_letter_overlooks(said):
+    choice(*TOY, "a", {"b": "no"})
+    assert "no answer yet" in said(...)
+    assert "letters a, b" in said("z")
+    assert said("(B)") == "no"
+    assert said("A ") is None
+
+
+def test_what_is_compared_may_be_measured(said):
+    """Here a list's length and sum; what cannot be measured is refused in the measure's own words."""
+
+    def measure(answer):
+        def look(x):
+            found = call(answer, {"x": x})
+            if not isinstance(found, list):
+                raise NotYetError("a list is asked for.")
+            return torch.tensor([len(found), sum(found)])
+
+        return look
+
+    def double(x, *, times=2.0):
+        return (times * x).tolist()
+
+    formula(*TOY, double, [(SHORT,), (LONG,)], [({"times": 3.0}, "THREE.")], measure=measure)
+    assert said(lambda x: [*(2 * x).tolist()]) is None
+    assert said(lambda x: (3 * x).tolist()) == "THREE."
+    assert said(lambda x: 2 * x) == "a list is asked for."
+    assert said(...) == "there is no answer yet."
+    assert said(lambda: 0) == "the function must take the arguments (x), in this order."
+
+
+def test_a_second_look_has_the_last_word(said):
+    looked = lambda problem, answer, cases: f"{problem} {sorted(cases[0])} LOOKED" if answer(SHORT)[0] > 4 else problem  # noqa: E731
+    formula(*TOY, turned, [(SHORT,), (LONG,)], [({"shift": 1.0}, "ONE.")], second_look=looked)
+    assert said(lambda x: 2 * x) is None
+    assert said(lambda x: 2 * x + 1) == "ONE. ['x'] LOOKED"
 
 
 def test_single_numbers_off_by_any_factor_are_not_called_sums():

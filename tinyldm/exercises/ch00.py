@@ -15,7 +15,7 @@ from ..prediction import Predict, Prediction
 from ..runtime import seeded
 from ..solvers import ddim, sample
 from ..solvers.grids import grid
-from .core import Exercise, grade_choice, grade_function, register
+from .before import Exercise, grade_choice, grade_function, register
 
 
 def _noise() -> list[dict[str, Any]]:

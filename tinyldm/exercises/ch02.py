@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..runtime import seeded
-from .core import Exercise, NotYetError, call, grade_choice, grade_function, register
+from .before import Exercise, NotYetError, call, grade_choice, grade_function, register
 from .diagnose import as_tensor
 
 

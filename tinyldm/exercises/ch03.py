@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..runtime import seeded
+from .before import Exercise, NotYetError, call, grade_choice, grade_function, register
 from .ch03_territory import grade_precision
-from .core import Exercise, NotYetError, call, grade_choice, grade_function, register
 
 
 def _parts(information: Callable[..., Tensor], divergence: Callable[..., Tensor]) -> Callable[..., Tensor]:

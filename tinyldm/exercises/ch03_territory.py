@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..runtime import seeded
-from .core import grade_function
+from .before import grade_function
 
 
 def _inside(real: Tensor, fake: Tensor, k: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..runtime import seeded
-from .core import Exercise, grade_choice, grade_function, register
+from .before import Exercise, grade_choice, grade_function, register
 
 
 def _unit(f: Tensor) -> Tensor:

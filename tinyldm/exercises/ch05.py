@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..runtime import seeded
+from .before import Exercise, grade_choice, grade_function, grade_rows, register
 from .ch05_repair import grade_ancestral
-from .core import Exercise, grade_choice, grade_function, grade_rows, register
 
 
 def grade_alphas(answer: Any) -> None:

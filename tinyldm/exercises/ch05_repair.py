@@ -13,7 +13,7 @@ from ..path import VP, DiscreteVP, Path
 from ..prediction import Predict
 from ..runtime import seeded
 from ..solvers.grids import grid
-from .core import Dials, grade_dials
+from .before import Dials, grade_dials
 
 
 def _ancestral(

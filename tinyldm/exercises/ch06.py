@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..path import VE, VP, CosineVP, Path, RectifiedFlow, SubVP
 from ..runtime import seeded
+from .before import Exercise, Rows, grade_choice, grade_function, grade_rows, register
 from .ch06_mistakes import DIFFUSIONS, DRIFTS, FACTORS, JUMPS, SIMULATORS, SPREADS, STEPS
-from .core import Exercise, Rows, grade_choice, grade_function, grade_rows, register
 
 
 def grade_coefficients(answer: Any) -> None:

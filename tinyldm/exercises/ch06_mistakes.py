@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..path import Path
-from .core import Wrong
+from .before import Wrong
 
 # (alpha, d_alpha, sigma, d_sigma)
 DRIFTS: Wrong = [

@@ -13,8 +13,8 @@ from ..gaussian import GaussianMixture
 from ..path import VP, Path
 from ..runtime import seeded
 from ..solvers.grids import grid
+from .before import Exercise, grade_choice, grade_function, register
 from .ch07_mistakes import FACTORS, SAMPLERS, STEPS, TWEEDIES
-from .core import Exercise, grade_choice, grade_function, register
 
 
 def _step(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..path import Path
-from .core import Wrong
+from .before import Wrong
 
 
 def _step(drift: Any, kick: Any = None) -> Callable[..., Tensor]:

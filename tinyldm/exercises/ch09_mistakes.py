@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..broadcast import expand
 from ..losses.times import shift_times
-from .core import Wrong
+from .before import Wrong
 
 
 def _cfm(state: Any = None, goal: Any = None, error: Any = None, clock: Any = None) -> Callable[..., Tensor]:

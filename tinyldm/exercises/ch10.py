@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..nn.sinusoids import sinusoids
 from ..runtime import seeded
+from .before import Exercise, grade_choice, grade_function, register
 from .ch10_mistakes import ATTENTIONS, BLOCKS, PASSES, WAVES
-from .core import Exercise, grade_choice, grade_function, register
 
 Layer = Callable[[Tensor], Tensor]
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .core import Wrong
+from .before import Wrong
 
 
 def _scores(q: Tensor, k: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..runtime import seeded
+from .before import Dials, Exercise, grade_choice, grade_dials, grade_function, register
 from .ch11_mistakes import COUNTS, HALVES, PICTURES, TURNS
-from .core import Dials, Exercise, grade_choice, grade_dials, grade_function, register
 
 
 def _unpatchify(

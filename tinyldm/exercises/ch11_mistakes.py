@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..nn.packing import unpack
-from .core import Wrong
+from .before import Wrong
 
 
 def _picture(tokens: Tensor, height: int, width: int, p: int) -> Tensor:

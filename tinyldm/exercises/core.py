@@ -1,11 +1,18 @@
-"""The grader: runs an answer, and when it is wrong looks for the mistake that explains it.
+"""The grader: an exercise is a table, the right formula and the wrong ones, each with the sentence that a student needs.
 
-An exercise gives a truth, cases to try, and the wrong answers that its author expects, each with the sentence a student
-needs. What no author expected goes to ``diagnose``, which knows the mistakes common to all formulas: a wrong shape,
-a flipped sign, a missing root, a mean for a sum, a constant factor.
+    formula(id, title, points, praise, truth, cases, faults)   a function is asked for
+    rows(id, title, points, praise, parts, cases, faults)      a function that stacks several results
+    choice(id, title, points, praise, right, wrong)            a letter is asked for
+
+``truth`` is a function whose positional arguments are the student's and whose keyword arguments, its dials, are right by
+default. A fault is the dials that make the truth wrong, ``({"power": 2}, "a root is missing.")``, or a function of its own.
+The first fault that agrees with an answer on all cases explains it; after the mistakes common to all formulas (``diagnose``)
+two dials at a time are tried as well. Where that is not enough, ``measure`` says what of an answer is looked at, and
+``second_look`` has the last word.
 """
 
 import inspect
+import re
 import reprlib
 import textwrap
 import traceback
@@ -21,10 +28,9 @@ from torch import Tensor
 from ..errors import choose
 from .diagnose import agree, as_tensor, cause, close, distance, same
 
-Wrong = Sequence[tuple[Callable[..., Any], str]]
-Rows = Mapping[str, tuple[Callable[..., Any], Wrong]]
-Rare = Iterable[tuple[Callable[..., Any], str]]
-Dials = Mapping[str, Sequence[tuple[Any, str]]]
+Function = Callable[..., Any]
+Faults = Sequence[tuple[Function | Mapping[str, Any], str]]
+Case = Mapping[str, Any]  # the arguments by name, in order
 
 
 class NotYetError(Exception):
@@ -40,6 +46,7 @@ class Exercise:
     points: int
     grade: Callable[[Any], None]
     praise: str
+    faults: Sequence[tuple[Any, str]] = ()  # the wrong answers that its author expects, with what is said of them
 
 
 EXERCISES: dict[str, Exercise] = {}
@@ -98,6 +105,8 @@ def call(answer: Any, arguments: Mapping[str, Any]) -> Any:
     copies = [_copied(value) for value in arguments.values()]
     try:
         result = answer(*copies)
+    except NotYetError:
+        raise  # a measure has looked and found nothing to measure
     except NotImplementedError:
         raise NotYetError("there is no answer yet: replace `raise NotImplementedError` by your own lines.") from None
     except (Exception, SystemExit) as error:
@@ -117,26 +126,37 @@ def call(answer: Any, arguments: Mapping[str, Any]) -> Any:
 class Trial:
     """A student's function on all cases, and the search for what explains a wrong result."""
 
-    def __init__(self, answer: Any, cases: Sequence[Mapping[str, Any]], tolerance: float) -> None:
-        self.answer, self.cases, self.tolerance = answer, cases, tolerance
-        self.results = [call(answer, case) for case in cases]
+    def __init__(
+        self, answer: Any, cases: Sequence[Case], tolerance: float, measure: Callable[[Any], Function] | None = None
+    ) -> None:
+        self.look = measure or (lambda function: function)
+        self.answer, self.cases, self.tolerance = self.look(answer), cases, tolerance
+        self.results = [call(self.answer, case) for case in cases]
 
-    def mistake(self, given: Sequence[Any], truths: Sequence[Tensor], wrong: Wrong, rare: Rare = ()) -> str | None:
-        """None when ``given`` is right; else what is known of it, common to all formulas, ``rare``, or how far off it is."""
+    def mistake(self, given: Sequence[Any], truth: Function, faults: Faults) -> str | None:
+        """None when ``given`` is right; else what explains it: a fault, a common mistake, two faults, or how far off it is."""
+        truths = self.truths(truth)
         if agree(given, truths, self.tolerance):
             return None
-        named = self.known(given, wrong) or self._random() or cause(given, truths, self.tolerance)
-        return named or self.known(given, rare) or distance(given, truths, self.tolerance)
+        named = self.known(given, wrong(truth, faults)) or self._random() or cause(given, truths, self.tolerance)
+        return named or self.known(given, _both(truth, faults)) or distance(given, truths, self.tolerance)
 
-    def known(self, given: Sequence[Any], wrong: Rare) -> str | None:
+    def truths(self, truth: Function) -> list[Tensor]:
+        """What is right, case by case."""
+        return [self.look(truth)(*case.values()) for case in self.cases]
+
+    def known(self, given: Sequence[Any], known: Iterable[tuple[Function, str]]) -> str | None:
         """The sentence of the first wrong function that agrees on all cases."""
-        tensors = [as_tensor(value) for value in given]
-        for function, message in wrong:
-            if all(self._agrees(function, case, tensor) for case, tensor in zip(self.cases, tensors, strict=True)):
+        results = list(zip(self.cases, map(as_tensor, given), strict=True))[
+            ::-1
+        ]  # tables end with their smallest cases
+        for function, message in known:
+            looked = self.look(function)
+            if all(self._agrees(looked, case, tensor) for case, tensor in results):
                 return message
         return None
 
-    def _agrees(self, function: Callable[..., Any], case: Mapping[str, Any], tensor: Tensor | None) -> bool:
+    def _agrees(self, function: Function, case: Case, tensor: Tensor | None) -> bool:
         """A known wrong function may fail where the right one does not."""
         try:
             guess = function(*case.values())
@@ -152,89 +172,116 @@ class Trial:
         return "your result is random, it differs when asked twice; use the noise that you are given."
 
 
-def grade_function(
-    answer: Any,
-    truth: Callable[..., Tensor],
-    cases: Sequence[Mapping[str, Any]],
-    wrong: Wrong = (),
+def wrong(truth: Function, faults: Faults) -> list[tuple[Function, str]]:
+    """Each fault as a function: dials are turned on the truth."""
+    return [(partial(truth, **fault) if isinstance(fault, Mapping) else fault, text) for fault, text in faults]
+
+
+def _both(truth: Function, faults: Faults) -> Iterable[tuple[Function, str]]:
+    """Two faults at a time, of those that are one dial; not where a sentence calls the rest right."""
+    last = "one fault is left: "  # what is said of a half-mended repair; two are left here
+    single = [(fault, text.split(last)[-1]) for fault, text in faults if isinstance(fault, Mapping) and len(fault) == 1]
+    lone = [(fault, text) for fault, text in single if not re.search(r"\b(is|are) (right|mended)\b", text)]
+    for (one, first), (two, second) in combinations(lone, 2):
+        if one.keys() != two.keys():
+            yield partial(truth, **one, **two), f"two mistakes. One: {first} Two: {second}"
+
+
+def _named(truth: Function, cases: Iterable[Sequence[Any]]) -> list[Case]:
+    """Cases by the names of the truth's arguments; what is keyword-only is a dial."""
+    names = [n for n, p in inspect.signature(truth).parameters.items() if p.kind is not p.KEYWORD_ONLY]
+    return [dict(zip(names, case, strict=True)) for case in cases]
+
+
+def formula(
+    id: str,
+    title: str,
+    points: int,
+    praise: str,
+    truth: Function,
+    cases: Iterable[Sequence[Any]],
+    faults: Faults,
+    tolerance: float = 1e-4,
+    *,
+    measure: Callable[[Any], Function] | None = None,
+    second_look: Callable[[str | None, Any, Sequence[Case]], str | None] | None = None,
+) -> None:
+    """An exercise that asks for the function ``truth``.
+
+    cases: the arguments to try. measure: from a function to what is compared of it, a function too; the truth and the faults
+    are measured as the answer is. second_look: from (what is wrong, answer, cases) to what is said, None when all is right.
+    """
+    named = _named(measure(truth) if measure else truth, cases)
+
+    def grade(answer: Any) -> None:
+        trial = Trial(answer, named, tolerance, measure)
+        problem = trial.mistake(trial.results, truth, faults)
+        _refuse(second_look(problem, answer, named) if second_look else problem)
+
+    register(Exercise(id, title, points, grade, praise, wrong(truth, faults)))
+
+
+def rows(
+    id: str,
+    title: str,
+    points: int,
+    praise: str,
+    parts: Mapping[str, tuple[Function, Faults]],
+    cases: Iterable[Sequence[Any]],
+    faults: Faults = (),
     tolerance: float = 1e-4,
 ) -> None:
-    """Compare a student's function with ``truth`` on every case, and explain the first difference.
+    """An exercise that asks for several results, stacked: each is looked at by itself.
 
-    cases: arguments by name, in order. wrong: known wrong functions with what to say of them; one must agree on all cases.
-    Of those that are one function with one keyword turned (a ``functools.partial``), two at a time are found as well.
+    parts: by what a student calls a row, its truth and its faults. faults: of all rows at once; their dials are the rows,
+    ``({"mean": other}, "...")`` puts another function in the place of one.
     """
-    grade_dials(answer, truth, cases, {}, wrong, tolerance)
+
+    def stacked(*arguments: Any, **others: Function) -> Tensor:
+        return torch.stack([others.get(name, truth)(*arguments) for name, (truth, _) in parts.items()])
+
+    named = _named(next(iter(parts.values()))[0], cases)
+    whole = wrong(stacked, faults)
+    known = [
+        (partial(stacked, **{name: function}), f"In the {name}: {text}")
+        for name, part in parts.items()
+        for function, text in wrong(*part)
+    ]
+
+    def grade(answer: Any) -> None:
+        trial = Trial(answer, named, tolerance)
+        problem, truths = trial.mistake(trial.results, stacked, whole), trial.truths(stacked)
+        given = [value for value in map(as_tensor, trial.results) if value is not None]
+        if not problem or trial.known(trial.results, whole) or [g.shape for g in given] != [t.shape for t in truths]:
+            return _refuse(problem)
+        said = {name: trial.mistake([g[i] for g in given], *part) for i, (name, part) in enumerate(parts.items())}
+        fine = " and ".join(f"the {name}" for name, wrongly in said.items() if not wrongly)
+        start = f"{fine} {'is' if ' and ' not in fine else 'are'} right. " if fine else ""
+        _refuse(start + " ".join(f"In the {name}: {wrongly}" for name, wrongly in said.items() if wrongly))
+
+    register(Exercise(id, title, points, grade, praise, [*whole, *known]))
 
 
-def grade_dials(
-    answer: Any,
-    formula: Callable[..., Tensor],
-    cases: Sequence[Mapping[str, Any]],
-    dials: Dials,
-    wrong: Wrong = (),
-    tolerance: float = 1e-4,
-) -> None:
-    """``grade_function`` for a formula that carries its mistakes as keyword arguments, right by default.
+def choice(id: str, title: str, points: int, praise: str, right: str, wrong: Mapping[str, str]) -> None:
+    """An exercise that asks for a letter: ``wrong`` says for each other letter what it overlooks."""
+    letters = sorted([right, *wrong])
 
-    dials: for each keyword the wrong settings, with what to say of them; two mistakes at a time are found as well.
-    wrong: further functions with a sentence of their own, looked at first.
-    """
-    turned: Wrong = [(partial(formula, **{n: v}), text) for n, settings in dials.items() for v, text in settings]
-    known: Wrong = [*wrong, *turned]
-    trial = Trial(answer, cases, tolerance)
-    truths = [formula(*case.values()) for case in cases]
-    problem = trial.mistake(trial.results, truths, known, _both(known))
+    def grade(answer: Any) -> None:
+        if answer is None or answer is ...:
+            raise NotYetError("there is no answer yet: give one letter as a string.")
+        given = answer.strip().strip("(). ").lower() if isinstance(answer, str) else None
+        if given not in letters:
+            _refuse(f"answer with one of the letters {', '.join(letters)} as a string; this is {reprlib.repr(answer)}.")
+        _refuse(wrong.get(str(given)))
+
+    register(Exercise(id, title, points, grade, praise, list(wrong.items())))
+
+
+def _refuse(problem: str | None) -> None:
     if problem:
         raise NotYetError(problem)
 
 
-def _both(wrong: Wrong) -> Rare:
-    """Two mistakes at a time, of those that are one formula with one keyword turned."""
-    last = "one fault is left: "  # what is said of a half-mended repair; two are left here
-    turned = [(f, text.split(last)[-1]) for f, text in wrong if isinstance(f, partial) and len(f.keywords) == 1]
-    for (f, first), (g, second) in combinations(turned, 2):
-        if f.func is g.func and f.keywords.keys() != g.keywords.keys():
-            yield partial(f.func, **f.keywords, **g.keywords), f"two mistakes. One: {first} Two: {second}"
-
-
-def grade_rows(
-    answer: Any,
-    rows: Rows,
-    cases: Sequence[Mapping[str, Any]],
-    wrong: Wrong = (),
-    tolerance: float = 1e-4,
-) -> None:
-    """``grade_function`` for several results that the student stacks: each is looked at by itself.
-
-    rows: by what a student calls it, its truth and the wrong functions for it. wrong: of all rows at once.
-    """
-    trial = Trial(answer, cases, tolerance)
-    truths = [torch.stack([truth(*case.values()) for truth, _ in rows.values()]) for case in cases]
-    problem = trial.mistake(trial.results, truths, wrong)
-    given = [value for value in map(as_tensor, trial.results) if value is not None]
-    if problem is None:
-        return
-    if trial.known(trial.results, wrong) or [g.shape for g in given] != [t.shape for t in truths]:
-        raise NotYetError(problem)
-    said = {
-        name: trial.mistake([g[i] for g in given], [t[i] for t in truths], known)
-        for i, (name, (_, known)) in enumerate(rows.items())
-    }
-    fine = " and ".join(f"the {name}" for name, wrongly in said.items() if not wrongly)
-    start = f"{fine} {'is' if ' and ' not in fine else 'are'} right. " if fine else ""
-    raise NotYetError(start + " ".join(f"In the {name}: {wrongly}" for name, wrongly in said.items() if wrongly))
-
-
-def grade_choice(answer: Any, right: str, wrong: Mapping[str, str]) -> None:
-    """Grade a letter: ``wrong`` says for each other letter what it overlooks."""
-    if answer is None or answer is ...:
-        raise NotYetError("there is no answer yet: give one letter as a string.")
-    letters = sorted([right, *wrong])
-    given = answer.strip().strip("(). ").lower() if isinstance(answer, str) else None
-    if given not in letters:
-        raise NotYetError(
-            f"answer with one of the letters {', '.join(letters)} as a string; this is {reprlib.repr(answer)}."
-        )
-    if given != right:
-        raise NotYetError(wrong[given])
+def draw(g: torch.Generator, *shape: int) -> Tensor:
+    """Noise of a shape, in double precision: for the cases of a table."""
+    return torch.randn(shape, generator=g, dtype=torch.float64)

@@ -1,21 +1,7 @@
-"""Chapter 01's graders: right answers in several forms pass, each typical mistake is named, nothing gives the solution away."""
+"""What students of chapter 01 hand in."""
 
-import re
-
-import pytest
-import torch
 from grading import edited as changed
-from grading import student
 
-from tinyldm.exercises import names
-
-ARGUMENTS = {
-    "01-1": "x, d",
-    "01-2": "x, x_hat, variance",
-    "01-3": "b, s",
-    "01-5": "x, mean, logvar, decode, variance, eps",
-    "01-6": "f, mean, std, eps",
-}
 GIVEAWAY = r"\*|/|=|sqrt|√|exp\(|svd|0\.5|answer is|letter b"
 
 SVD = "m = x.mean(0)\nv = torch.linalg.svd(x - m, full_matrices=False)[2][:d]\nreturn m + (x - m) @ v.T @ v"
@@ -44,6 +30,7 @@ def edited(*edits, text=LOSS):
 FULL = ("(logvar / 2).exp()", "logvar.exp()")
 CUT = ("* eps\n", "* eps\nz = z.detach()\n")
 RIGHT = [
+    *(("01-4", letter) for letter in ["b", "B", " (b) ", "b."]),
     ("01-1", SVD),
     ("01-1", EIGH),
     ("01-1", NUMPY),
@@ -73,17 +60,6 @@ z = (mean + std * eps).detach()
 log_q = torch.distributions.Normal(m, std).log_prob(z)
 return torch.autograd.grad(tl.likelihood.score_function_surrogate(f(z), log_q).sum(), m)[0]"""),
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("id", "text"), RIGHT)
-def test_a_right_answer_is_accepted_in_any_form(id, text, verdict):
-    right, message = verdict(id, student(ARGUMENTS[id], text))
-    assert right, message
-
-
-@pytest.mark.parametrize("letter", ["b", "B", " (b) ", "b."])
-def test_the_right_letter_is_accepted(letter, verdict):
-    assert verdict("01-4", letter)[0]
 
 
 def nll(**edits):
@@ -129,6 +105,9 @@ MISTAKES = [
     ("01-3", A, "only the decoder's factor"),
     ("01-3", E, "only the error"),
     ("01-3", f"({A}, {E})", "tuple"),
+    ("01-4", "a", "sees only the slope"),
+    ("01-4", "c", "has mean zero"),
+    ("01-4", "d", "has no slope"),
     ("01-5", edited(FULL, ("* eps\n", "* eps\nz = z.detach()\n")), "variance of the code.*no gradient reaches"),
     ("01-5", edited(FULL), "variance of the code; a square root is missing.$"),
     ("01-5", edited(CUT), "numbers are right, but no gradient"),
@@ -156,29 +135,3 @@ MISTAKES = [
     ("01-6", "(f(mean + std * eps) * eps / std).mean()", "averaged over the batch"),
     ("01-6", "f(mean + std * torch.randn(4)) * eps / std", "random"),
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("id", "text", "word"), MISTAKES)
-def test_a_typical_mistake_is_named_without_giving_the_solution_away(id, text, word, verdict):
-    right, message = verdict(id, student(ARGUMENTS[id], text))
-    assert not right
-    assert re.search(word, message), message
-    if "stopped with" not in message:  # there the message quotes PyTorch
-        assert not re.search(GIVEAWAY, message.split("not yet:")[1]), message
-
-
-@pytest.mark.parametrize("letter", ["a", "c", "d"])
-def test_a_wrong_letter_is_told_what_it_overlooks(letter, verdict):
-    right, message = verdict("01-4", letter)
-    assert not right
-    assert not re.search(GIVEAWAY, message.split("not yet:")[1]), message
-
-
-def test_every_exercise_has_a_right_answer_here():
-    assert sorted({id for id, _ in RIGHT} | {"01-4"}) == [id for id in names() if id.startswith("01-")]
-
-
-@pytest.mark.parametrize("id", [*ARGUMENTS, "01-4"])
-@pytest.mark.parametrize("answer", [None, ..., "x", 3.0, torch.zeros(2), len, repr, lambda *a: None, lambda *a: "x"])
-def test_what_is_no_answer_is_refused(id, answer, verdict):
-    assert not verdict(id, answer)[0]

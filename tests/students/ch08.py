@@ -1,17 +1,12 @@
-"""Chapter 08's graders: every right form passes, every typical mistake is named, nothing gives the solution away."""
+"""What students of chapter 08 hand in."""
 
-import re
 from functools import partial
 
-import pytest
 import torch
 
 import tinyldm as tl
 
 GIVEAWAY = r"\*|/|=|sqrt|log\(|\bsigma_|\balpha_|h_last|answer is|letter c"
-
-
-# ---- right answers
 
 
 def heun_plain(velocity, x, t, s):
@@ -107,15 +102,6 @@ RIGHT = [
 ]
 
 
-@pytest.mark.parametrize(("id", "answer"), RIGHT)
-def test_a_right_answer_is_accepted_in_any_form(id, answer, verdict):
-    right, message = verdict(id, answer)
-    assert right, message
-
-
-# ---- wrong answers: what must be said, what must not
-
-
 def velocity_sum(velocity, x, t, s):
     here = velocity(x, t)
     return x + (s - t) * (here + velocity(x + (s - t) * here, s))
@@ -172,33 +158,3 @@ MISTAKES = [
     ("08-5", partial(library, denoise=True), "closing denoise", "sign"),
     ("08-5", lambda x0_of, path, x, ts: library(x0_of, path, x, ts[:-1]), "last step", "sign"),
 ]
-
-
-@pytest.mark.parametrize(("id", "given", "word", "misleading"), MISTAKES)
-def test_a_typical_mistake_is_named_without_giving_the_solution_away(id, given, word, misleading, verdict):
-    right, message = verdict(id, given)
-    assert not right
-    assert re.search(word, message), message
-    assert not re.search(misleading, message), message
-    assert not re.search(GIVEAWAY, message), message
-
-
-@pytest.mark.parametrize("id", ["08-1", "08-2", "08-3", "08-4", "08-5"])
-@pytest.mark.parametrize("answer", [None, ..., 3.0, [], torch.zeros(2)])
-def test_what_is_no_answer_is_refused(id, answer, verdict):
-    right, message = verdict(id, answer)
-    assert not right
-    assert re.search("no answer yet|asked for|one of the letters", message)
-
-
-def test_the_inverted_ratio_cannot_hide_behind_equal_steps():
-    """On equal steps the planted bug changes nothing, so the grader must ask on uneven ones."""
-    path = tl.VP()
-    predict = tl.data.six_gaussians().predict(path)
-
-    def x0_of(x, t):
-        return predict(x, t).x0
-
-    x = torch.randn(5, 2, generator=tl.seeded(0), dtype=torch.float64)
-    ends = [solver(ratio)(x0_of, path, x, tl.grid(path, 6)) for ratio in ("h / h_last", "h_last / h")]
-    torch.testing.assert_close(*ends)

@@ -1,18 +1,8 @@
-"""What students hand in: right answers in many forms, and the mistakes that they make."""
+"""What students of chapter 00 hand in."""
 
-import textwrap
-
-import numpy as np
 import torch
+from grading import edited as changed
 
-import tinyldm as tl
-
-ARGUMENTS = {
-    "00-1": "x0, eps, alpha",
-    "00-2": "x, v, alpha, sigma",
-    "00-3": "x, y",
-    "00-5": "on, off, scale, path, x, ts",
-}
 SAMPLER = """for t, s in zip(ts[:-1], ts[1:]):
     c, u = on(x, t), off(x, t)
     x0 = u.x0 + scale * (c.x0 - u.x0)
@@ -20,36 +10,24 @@ SAMPLER = """for t, s in zip(ts[:-1], ts[1:]):
     x = path.alpha(s) * x0 + path.sigma(s) * eps
 return x"""
 LIBRARY = "tl.sample(tl.Dynamics(path, tl.guided(on, off, scale)), x, ts, tl.{}, denoise={})"
-
-
-def up(c, x):
-    """A coefficient a sample with the rank of x."""
-    return c.reshape(-1, *(1,) * (x.ndim - 1))
+GIVEAWAY = r"\*|/|=|sqrt|log10|√|\(s\)|\(t\)|alpha x\b|sigma v\b|answer is|letter b|20 log|10 log"
 
 
 def mse(x, y):
     return ((x - y) ** 2).flatten(1).mean(1)
 
 
-def student(id, text):
-    """A student's function, from the text of its body or of the value that it returns."""
-    body = text if "return" in text or "raise" in text else f"return {text}"
-    scope = {"torch": torch, "np": np, "tl": tl, "up": up, "mse": mse, "db": lambda r, k=10: k * torch.log10(r)}
-    exec(f"def answer({ARGUMENTS[id]}):\n" + textwrap.indent(body, "    "), scope)
-    return scope["answer"]
+def db(ratio, factor=10):
+    return factor * torch.log10(ratio)
 
 
 def edited(*edits):
     """The right sampler with a student's changes."""
-    text = SAMPLER
-    for old, new in edits:
-        assert old in text
-        text = text.replace(old, new)
-    return text
+    return changed(SAMPLER, *edits)
 
 
-# Right answers, in the many forms in which students write them: (exercise, text).
 RIGHT = [
+    *(("00-4", letter) for letter in ["b", "B", " b ", "(b)", "b)", "b\n"]),
     ("00-1", "up(alpha, x0) * x0 + (1 - up(alpha, x0) ** 2).sqrt() * eps"),
     ("00-1", "tl.expand(alpha, x0) * x0 + tl.expand((1 - alpha.square()) ** 0.5, eps) * eps"),
     ("00-1", "torch.einsum('b,b...->b...', alpha, x0) + torch.einsum('b,b...->b...', (1 - alpha**2).sqrt(), eps)"),
@@ -74,8 +52,6 @@ RIGHT = [
     ("00-5", edited(("u.x0 + scale *", "c.x0 + (scale - 1) *"), ("u.eps + scale *", "c.eps + (scale - 1) *"))),
     ("00-5", edited(("for t, s", "x, ts = x.double(), ts.double()\nfor t, s"))),
 ]
-
-# Typical mistakes: (exercise, what the student wrote, a word the message must have, words that would mislead)
 
 A, S = "up(alpha, x0)", "(1 - up(alpha, x0) ** 2).sqrt()"
 A4 = "alpha.view(-1, 1, 1, 1)"
