@@ -52,7 +52,7 @@ formula(
     "00-2", "From v back to the data", 2, "it undoes the rotation that took (x0, eps) to (x, v).", _data, [
         (torch.randn(shape, generator=g), torch.randn(shape, generator=g), angle.cos(), angle.sin())
         for shape in ((3, 4, 8, 8), (5, 2))
-        for angle in [expand(0.2 + 1.1 * torch.rand(shape[0], generator=g), torch.empty(shape))]
+        for angle in [0.2 + 1.1 * torch.rand(shape[0], *(1,) * (len(shape) - 1), generator=g)]
     ], [
         (lambda x, v, a, s: a * x + s * v, "the sign of the v term is flipped; substitute the definitions of x and v and see what the x0 terms add up to."),
         (lambda x, v, a, s: s * v - a * x, "the sign is flipped: this is minus the data."),
