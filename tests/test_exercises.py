@@ -269,3 +269,14 @@ def test_the_inverted_ratio_cannot_hide_behind_equal_steps():
     x = torch.randn(5, 2, generator=tl.seeded(0), dtype=torch.float64)
     ends = [TABLES["08"].solver(ratio)(x0_of, path, x, tl.grid(path, 6)) for ratio in ("h / h_last", "h_last / h")]
     torch.testing.assert_close(*ends)
+
+
+def test_the_parts_of_the_penalty_are_what_the_library_measures():
+    """The formulas of 03-1 are what kl_split finds on a linear encoder."""
+    a, s, v = 0.8, 0.5, 2.0
+    x = v**0.5 * torch.randn(4000, 1, generator=tl.seeded(1), dtype=torch.float64)
+    posterior = tl.DiagonalGaussian(a * x, torch.full_like(x, s).log() * 2)
+    measured = tl.kl_split(posterior, tl.seeded(2))
+    one, other = handed_in("03-1", TABLES["03"].stacked())(*torch.tensor([[a], [s], [v]]))
+    assert measured.information.mean() == pytest.approx(one.item(), abs=0.05)
+    assert measured.marginal.mean() == pytest.approx(other.item(), abs=0.05)

@@ -1,14 +1,5 @@
-"""Chapter 04's graders: right answers in several forms pass, each typical mistake is named, nothing gives the solution away."""
+"""What students of chapter 04 hand in."""
 
-import re
-
-import pytest
-import torch
-from grading import student
-
-from tinyldm.exercises import names
-
-ARGUMENTS = {"04-1": "f, g", "04-2": "p, q", "04-3": "decays", "04-5": "z, weight, bias"}
 GIVEAWAY = r"\*|/|=|sqrt|√|\(s\)|\(t\)|cumprod|permute\(|minimum|answer is|letter b"
 
 UNIT = "f, g = f / f.norm(dim=1, keepdim=True), g / g.norm(dim=1, keepdim=True)\n"
@@ -38,6 +29,9 @@ RIGHT = [
     ("04-3", "n = len(decays)\nparts = torch.eye(n + 1, dtype=decays.dtype)\naverage = parts[0]\n"
              "for i in range(n):\n    average = decays[i] * average + (1 - decays[i]) * parts[i + 1]\nreturn average"),
     ("04-3", "tails = np.append(np.cumprod(decays.numpy()[::-1])[::-1], 1.0)\nreturn np.diff(tails, prepend=0.0)"),
+    ("04-4", "b"),
+    ("04-4", "B"),
+    ("04-4", " (b) "),
     ("04-5", TOKENS),
     ("04-5", "torch.nn.functional.conv2d(z, weight, bias, stride=2).flatten(2).transpose(1, 2)"),
     ("04-5", "tl.pack(z) @ weight.flatten(1).T + bias"),
@@ -47,17 +41,6 @@ RIGHT = [
 
 def ordered(*axes):
     return TOKENS.replace(PLANTED[0], str(axes))
-
-
-@pytest.mark.parametrize(("id", "text"), RIGHT)
-def test_a_right_answer_is_accepted_in_any_form(id, text, verdict):
-    right, message = verdict(id, student(ARGUMENTS[id], text))
-    assert right, message
-
-
-@pytest.mark.parametrize("letter", ["b", "B", " (b) "])
-def test_the_right_letter_is_accepted(letter, verdict):
-    assert verdict("04-4", letter)[0]
 
 
 MISTAKES = [
@@ -94,6 +77,9 @@ MISTAKES = [
     ("04-3", SHARES.replace("[start] + rest", "([start] + rest)[::-1]"), "reversed"),
     ("04-3", SHARES.replace("[start] + rest", "[0.0] + rest"), "never disappears"),
     ("04-3", "decays = 1 - decays\n" + SHARES, "other way round"),
+    ("04-4", "a", "equally typical"),
+    ("04-4", "c", "by which factor"),
+    ("04-4", "d", "smallest squared error"),
     ("04-5", TOKENS.replace(*PLANTED), "both faults"),
     ("04-5", ordered(0, 2, 4, 3, 5, 1), "inside a token"),
     ("04-5", ordered(0, 4, 2, 1, 3, 5), "run down the columns"),
@@ -105,28 +91,3 @@ MISTAKES = [
     ("04-5", "torch.nn.functional.conv2d(z, weight, bias, stride=2).flatten(2)", "changed places"),
     ("04-5", "tl.pack(z) @ weight.reshape(len(weight), -1) + bias", "stopped with"),
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("id", "text", "word"), MISTAKES)
-def test_a_typical_mistake_is_named_without_giving_the_solution_away(id, text, word, verdict):
-    right, message = verdict(id, student(ARGUMENTS[id], text))
-    assert not right
-    assert re.search(word, message), message
-    assert "stopped with" in message or not re.search(GIVEAWAY, message.split("not yet:")[1]), message
-
-
-@pytest.mark.parametrize("letter", ["a", "c", "d"])
-def test_a_wrong_letter_is_told_what_it_overlooks(letter, verdict):
-    right, message = verdict("04-4", letter)
-    assert not right
-    assert not re.search(GIVEAWAY, message.split("not yet:")[1]), message
-
-
-def test_every_exercise_has_a_right_answer_here():
-    assert sorted({id for id, _ in RIGHT} | {"04-4"}) == [id for id in names() if id.startswith("04-")]
-
-
-@pytest.mark.parametrize("id", [*ARGUMENTS, "04-4"])
-@pytest.mark.parametrize("answer", [None, ..., "x", 3.0, torch.zeros(2)])
-def test_what_is_no_answer_is_refused(id, answer, verdict):
-    assert not verdict(id, answer)[0]

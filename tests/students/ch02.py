@@ -1,19 +1,7 @@
-"""Chapter 02's graders: right answers in several forms pass, each typical mistake is named, nothing gives the solution away."""
+"""What students of chapter 02 hand in."""
 
-import re
+from grading import edited
 
-import pytest
-import torch
-from grading import edited, student
-
-from tinyldm.exercises import names
-
-ARGUMENTS = {
-    "02-1": "log_weights",
-    "02-2": "covariance",
-    "02-3": "weight, pixels, latents, error, kl",
-    "02-5": "x, mean, logvar, eps, decode, variance",
-}
 GIVEAWAY = r"\*|/|=|sqrt|√|logsumexp|diag|inv\b|answer is|letter c|\(2\)"
 
 GAP = "(torch.logdet(covariance) + torch.linalg.inv(covariance).diag().log().sum()) / 2"
@@ -53,6 +41,9 @@ RIGHT = [
         "if (error, kl) == ('sum', 'mean'):\n    return weight / latents / 2\n"
         "return tl.losses.effective_beta(pixels, latents, **{f'{error}_{kl}': weight}).variance",
     ),
+    ("02-4", "c"),
+    ("02-4", "C"),
+    ("02-4", " (c) "),
     ("02-5", BOUND),
     (
         "02-5",
@@ -68,17 +59,6 @@ RIGHT = [
         "return (torch.distributions.kl_divergence(q, p).sum(1) - normal.log_prob(x).sum(1)).numpy()",
     ),
 ]
-
-
-@pytest.mark.parametrize(("id", "text"), RIGHT)
-def test_a_right_answer_is_accepted_in_any_form(id, text, verdict):
-    right, message = verdict(id, student(ARGUMENTS[id], text))
-    assert right, message
-
-
-@pytest.mark.parametrize("letter", ["c", "C", " (c) "])
-def test_the_right_letter_is_accepted(letter, verdict):
-    assert verdict("02-4", letter)[0]
 
 
 STD, COUNT, SUM = ("(logvar / 2).exp()", "logvar.exp()"), ("x.shape[1] * ", ""), ("logvar).sum(1)", "logvar).mean(1)")
@@ -114,6 +94,9 @@ MISTAKES = [
     ("02-3", edited(VARIANCE, ("* pixels", "* latents"), ("/ latents", "/ pixels")), "sizes have changed places"),
     ("02-3", "weight * pixels / latents / 2", "both are means"),
     ("02-3", edited(VARIANCE, ("weight / 2", "(weight / 2) ** 0.5")), "standard deviation"),
+    ("02-4", "a", "does not halve a logarithm"),
+    ("02-4", "b", "the error is right"),
+    ("02-4", "d", "the KL is right"),
     ("02-5", edited(BOUND, STD, COUNT, SUM), "all three"),
     ("02-5", edited(BOUND, STD, COUNT), "two faults are left. .*standard deviation.* counted once"),
     ("02-5", edited(BOUND, SUM), "one fault is left: the KL is averaged"),
@@ -127,28 +110,3 @@ MISTAKES = [
     ("02-5", edited(BOUND, ("+ kl", "- kl")), "it is a price"),
     ("02-5", edited(BOUND, ("return squares", "return -(squares"), ("+ kl", "+ kl)")), "the negative one"),
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("id", "text", "word"), MISTAKES)
-def test_a_typical_mistake_is_named_without_giving_the_solution_away(id, text, word, verdict):
-    right, message = verdict(id, student(ARGUMENTS[id], text))
-    assert not right
-    assert re.search(word, message), message
-    assert not re.search(GIVEAWAY, message.split("not yet:")[1]), message
-
-
-@pytest.mark.parametrize("letter", ["a", "b", "d"])
-def test_a_wrong_letter_is_told_what_it_overlooks(letter, verdict):
-    right, message = verdict("02-4", letter)
-    assert not right
-    assert not re.search(GIVEAWAY, message.split("not yet:")[1]), message
-
-
-def test_every_exercise_has_a_right_answer_here():
-    assert sorted({id for id, _ in RIGHT} | {"02-4"}) == [id for id in names() if id.startswith("02-")]
-
-
-@pytest.mark.parametrize("id", [*ARGUMENTS, "02-4"])
-@pytest.mark.parametrize("answer", [None, ..., "x", 3.0, torch.zeros(2)])
-def test_what_is_no_answer_is_refused(id, answer, verdict):
-    assert not verdict(id, answer)[0]
