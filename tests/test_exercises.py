@@ -269,3 +269,25 @@ def test_the_inverted_ratio_cannot_hide_behind_equal_steps():
     x = torch.randn(5, 2, generator=tl.seeded(0), dtype=torch.float64)
     ends = [TABLES["08"].solver(ratio)(x0_of, path, x, tl.grid(path, 6)) for ratio in ("h / h_last", "h_last / h")]
     torch.testing.assert_close(*ends)
+
+
+@pytest.mark.parametrize(("cin", "cout", "width"), [(320, 320, 1280), (640, 320, 1280), (4, 6, 5)])
+def test_the_count_of_10_3_is_that_of_the_library_block(cin, cout, width):
+    assert TABLES["10"].weights_formula(cin, cout, width) == TABLES["10"].weights_counted(cin, cout, width)
+
+
+def test_the_faults_of_10_5_cannot_be_seen_by_counting(rng):
+    """With the planted bugs nothing crashes: pushes and joints are equally many."""
+    weight = torch.randn(3, 6, generator=rng)
+
+    def wide(h):
+        return torch.einsum("oi,bi->bo", weight, h)
+
+    def same(h):
+        return h + 1
+
+    forward, x = TABLES["10"].forward, torch.randn(2, 3, generator=rng)
+    broken = forward(push=TABLES["10"].EARLY, pop="stack.pop(0)")(x, same, [same, same], same, [wide] * 3)
+    whole = forward()(x, same, [same, same], same, [wide] * 3)
+    assert broken.shape == whole.shape
+    assert not torch.allclose(broken, whole)
