@@ -291,3 +291,10 @@ def test_the_faults_of_10_5_cannot_be_seen_by_counting(rng):
     whole = forward()(x, same, [same, same], same, [wide] * 3)
     assert broken.shape == whole.shape
     assert not torch.allclose(broken, whole)
+
+
+@pytest.mark.parametrize(("width", "blocks"), [(16, 1), (32, 4)])
+def test_the_count_of_11_3_is_that_of_the_network(width, blocks):
+    with torch.device("meta"):
+        net = tl.nn.MMDiTConfig(width=width, heads=2, blocks=blocks, tokens=5, vector=3).build()
+    assert SOLVED["11-3"](width, blocks) == sum(p.numel() for p in net.blocks.parameters())
