@@ -21,7 +21,10 @@ BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 def source_notebook(chapter: FilePath) -> Any:
     """The teacher's notebook of a chapter (a .md file): every exercise with its solution between nbgrader's marks."""
-    import jupytext
+    try:
+        import jupytext
+    except ImportError as error:
+        raise ImportError("assignments need jupytext and nbgrader, pip install 'tinyldm[classroom]'") from error
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
     cells = jupytext.read(chapter).cells

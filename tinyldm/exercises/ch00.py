@@ -5,8 +5,8 @@ from itertools import pairwise
 import torch
 
 from ..broadcast import expand
-from ..guidance import guided
 from ..gaussian import GaussianMixture
+from ..guidance import guided
 from ..path import VP
 from ..runtime import seeded
 from ..solvers.grids import grid

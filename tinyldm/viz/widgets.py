@@ -54,7 +54,12 @@ def live(draw: Draw, *, zoom: int = 1, **controls: Sequence[Any]) -> Any:
     zoom: how many times larger a picture is shown. Returns the widget, whose last child is the image; an error that
     ``draw`` raises is shown in place of a picture.
     """
-    import ipywidgets
+    try:
+        import ipywidgets
+    except ImportError as error:
+        raise ImportError(
+            "live: sliders need ipywidgets, pip install 'tinyldm[lab]'; flipbook works without"
+        ) from error
 
     image, problem = ipywidgets.Image(format="png"), ipywidgets.Label()
     sliders = {
