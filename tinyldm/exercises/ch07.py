@@ -71,7 +71,7 @@ formula(
         ({"kick": lambda n, g2, h: -n * (g2 * h) ** 0.5}, "the sign of the noise is flipped; in law that is the same, but use the noise as it is given."),
         ({"kick": lambda n, g2, h: (n * g2 * h) ** 0.5}, "the noise level stands under the root; there it would have to be squared."),
         ({"kick": lambda n, g2, h: n * h**0.5}, "the diffusion is missing from the noise."),
-        (lambda x, r, *z: _step(x, r, *z[:-1], r), "the score stands where the noise should be."),
+        (lambda x, r, f, g2, n, t, s, e: _step(x, r, f, g2, n, t, s, r), "the score stands where the noise should be."),
         ({"kick": lambda n, g2, h: n * (g2 * h) ** 0.25}, "there is a root too many in the noise."),
         ({"clock": lambda h: 1}, "the drift is not multiplied by the length of the step."),
         (lambda x, r, *z: _step(x, z[-1], *z), "the noise stands where the score should be."),
