@@ -137,7 +137,7 @@ def test_what_cannot_be_parsed_ends_with_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
-    assert "python -m tinyldm" in capsys.readouterr().err
+    assert "usage: tinyldm" in capsys.readouterr().err
 
 
 # ---- training

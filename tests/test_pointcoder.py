@@ -7,6 +7,7 @@ import torch
 
 from tinyldm import experiments as studies
 from tinyldm import seeded
+from tinyldm.data import load
 from tinyldm.nn import PointCoderConfig
 
 
@@ -56,7 +57,7 @@ def test_digits_are_rebuilt_better_with_a_small_weight_than_with_a_large_one():
     for weight in (1e-5, 10.0):
         module, history = studies.digits_autoencoder(weight, steps=40, progress=False)
         assert module.config.latent_channels == 4
-        x = studies.load("digits", "test").tensors["image"][:64]
+        x = load("digits", "test").tensors["image"][:64]
         with torch.no_grad():
             errors.append(((module.decode(module.encode(x).mode()) - x) ** 2).mean().item())
         assert history.shape == (40,)

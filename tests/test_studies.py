@@ -6,6 +6,7 @@ import torch
 from tinyldm import VP, Condition, Denoiser, RectifiedFlow, seeded
 from tinyldm.data import load
 from tinyldm.experiments import points as studies
+from tinyldm.experiments import training
 from tinyldm.nn import MLPConfig
 
 
@@ -108,7 +109,7 @@ def test_the_same_seed_trains_the_same_network(points):
 
 def test_the_seed_also_decides_batches_times_and_noise(monkeypatch, points):
     seeds = []
-    monkeypatch.setattr(studies, "fit", lambda *_, generator, **__: seeds.append(generator.initial_seed()))
+    monkeypatch.setattr(training, "fit", lambda *_, generator, **__: seeds.append(generator.initial_seed()))
     for seed in (0, 9):
         studies.points_denoiser(VP(), "v", points, steps=1, seed=seed)
     assert seeds == [0, 9]
