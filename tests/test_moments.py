@@ -11,6 +11,7 @@ from oracles import GaussianData, scalar, times
 from torch import nn
 
 from tinyldm import VE, VP, CosineVP, DiscreteVP, Dynamics, Path, RectifiedFlow, SubVP, ddim, resolve, sample
+from tinyldm.path import check_path
 
 SD = partial(DiscreteVP.from_betas, "scaled_linear", 0.00085, 0.012)
 ZERO = SD(zero_terminal_snr=True)
@@ -139,6 +140,28 @@ def test_a_path_whose_number_changes_is_asked_anew(rng):
     assert Fading(1.0) != Fading(3.0)
     assert_fades(Fading(1.0), 1.0)
     assert_fades(Fading(3.0), 3.0)
+
+
+def test_a_promise_is_not_inherited_and_can_be_withheld():
+    """VE's numbers never change; what a subclass adds to them may, unless it promises so itself, by True."""
+
+    class Scaled(VE):
+        factor = 1.0
+
+        def sigma(self, t):
+            return self.factor * super().sigma(t)
+
+    class Withheld(Scaled):
+        constant = False
+
+    for path in (Scaled(), Withheld()):
+        for factor in (1.0, 3.0, 0.5):
+            object.__setattr__(path, "factor", factor)
+            assert path.at(T).sigma == pytest.approx(factor * 0.01 * 5000**0.4, rel=1e-12)
+            check_path(path)
+        object.__setattr__(path, "factor", -1.0)
+        with pytest.raises(ValueError, match="sigma"):
+            check_path(path)
 
 
 @pytest.mark.parametrize("name", ["beta_min", "beta_max"])

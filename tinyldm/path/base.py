@@ -110,7 +110,7 @@ class Path:
         t = torch.as_tensor(t)
         if t.ndim or t.requires_grad:
             return Moment(self, t)
-        return _remembered(self, t.item()) if "constant" in vars(type(self)) else _moment(self, t.item())
+        return _remembered(self, t.item()) if vars(type(self)).get("constant") else _moment(self, t.item())
 
     def __repr__(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_"))

@@ -17,7 +17,7 @@ def check_path(path: Path) -> None:
     them looks for himself.
     """
     expect(isinstance(path, Path), "path", repr(path), "a Path, such as VP(); an own one subclasses it")
-    (_checked if "constant" in vars(type(path)) else _check)(path)  # one whose numbers never change: once
+    (_checked if vars(type(path)).get("constant") else _check)(path)  # one whose numbers never change: once
 
 
 def _check(path: Path) -> None:
