@@ -17,9 +17,7 @@ for notebook in sorted((HERE.parent / "notebooks").glob("[0-9][0-9]-*.ipynb")):
     page = nbformat.read(notebook, as_version=4)
     for cell, caption in pairwise(page.cells):
         if caption.source.startswith("**Figure"):  # what the caption says is what a screen reader should say
-            cell.metadata["mystnb"] = {
-                "image": {"alt": caption.source.split("\n\n")[0].replace("\n", " ").replace("*", "")}
-            }
+            cell.metadata["mystnb"] = {"image": {"alt": caption.source.split("\n\n")[0].replace("\n", " ").replace("*", "")}}
     nbformat.write(page, HERE / notebook.name)
 
 project = "tinyldm"
@@ -28,14 +26,7 @@ author = "the tinyldm authors"
 copyright = "2026, the tinyldm authors. Text CC BY 4.0, code MIT"
 language = "en"
 
-extensions = [
-    "myst_nb",
-    "sphinx_design",
-    "sphinx_exercise",
-    "sphinxcontrib.bibtex",
-    "sphinx-mathjax-offline",
-    "reference",
-]
+extensions = ["myst_nb", "sphinx_design", "sphinx_exercise", "sphinxcontrib.bibtex", "sphinx-mathjax-offline", "reference"]
 exclude_patterns = ["[0-9][0-9]-*.md", "_build", "Thumbs.db"]
 bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "plain"

@@ -18,9 +18,7 @@ def equations() -> dict[str, tuple[str, str]]:
     """label -> (chapter's file stem, formula in LaTeX), in the order of the book."""
     found = {}
     for chapter in sorted((ROOT / "book").glob("[0-9][0-9]-*.md")):
-        for formula, label in LABELLED.findall(
-            re.sub(r"```.*?```", "", chapter.read_text(encoding="utf-8"), flags=re.S)
-        ):
+        for formula, label in LABELLED.findall(re.sub(r"```.*?```", "", chapter.read_text(encoding="utf-8"), flags=re.S)):
             found[label] = (chapter.stem, formula.split("$$")[-1].strip())
     return found
 
@@ -28,9 +26,7 @@ def equations() -> dict[str, tuple[str, str]]:
 def given_twice() -> list[str]:
     """Labels that more than one equation has."""
     texts = (p.read_text(encoding="utf-8") for p in (ROOT / "book").glob("[0-9][0-9]-*.md"))
-    return [
-        label for label, n in Counter(label for text in texts for _, label in LABELLED.findall(text)).items() if n > 1
-    ]
+    return [label for label, n in Counter(label for text in texts for _, label in LABELLED.findall(text)).items() if n > 1]
 
 
 def _docstrings(tree: ast.AST, name: str):
@@ -80,11 +76,7 @@ def page(differences: dict[str, float]) -> str:
             lines += ["", f"## {{doc}}`{chapter}`"]
             last = chapter
         found = differences.get(label)
-        measured = (
-            f"largest difference {found:.0e}"
-            if found is not None
-            else "no number to compare, the test asserts a property"
-        )
+        measured = f"largest difference {found:.0e}" if found is not None else "no number to compare, the test asserts a property"
         lines += [
             "",
             f"**`{label}`** {{eq}}`{label}`",

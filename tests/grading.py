@@ -55,9 +55,7 @@ def solved(chapters):
 
 SOLVED = solved(r"\d\d")
 ARGUMENTS = {id: ", ".join(inspect.signature(function).parameters) for id, function in SOLVED.items()}
-TABLES = {
-    file.stem[2:]: importlib.import_module(f"students.{file.stem}") for file in sorted(HERE.glob("students/*.py"))
-}
+TABLES = {file.stem[2:]: importlib.import_module(f"students.{file.stem}") for file in sorted(HERE.glob("students/*.py"))}
 
 
 def rows(table):

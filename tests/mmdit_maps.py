@@ -93,9 +93,7 @@ def both(config, rng):
     ours, theirs = perturb(seeded_build(config), rng), their_network(config)
     theirs_of, shapes, other = table(ours), mmdit_shapes(config), theirs.state_dict()
     assert sorted(theirs_of.values()) == sorted(other)
-    state = {
-        theirs_of[name]: t.detach().clone().reshape(shapes.get(name, t.shape)) for name, t in ours.state_dict().items()
-    }
+    state = {theirs_of[name]: t.detach().clone().reshape(shapes.get(name, t.shape)) for name, t in ours.state_dict().items()}
     theirs.load_state_dict(state)
     return ours, theirs
 

@@ -30,9 +30,7 @@ per_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda c: c.stem)
 def solutions(chapter):
     """The chapter's solution cells by exercise."""
     cells = jupytext.read(chapter).cells
-    return {
-        id: next(c.source for c in cells if f"solution-{id}" in c.metadata.get("tags", [])) for id in ids_of(chapter)
-    }
+    return {id: next(c.source for c in cells if f"solution-{id}" in c.metadata.get("tags", [])) for id in ids_of(chapter)}
 
 
 def by_id(notebook):
@@ -189,11 +187,7 @@ STUB = 'def f(x):\n    """Twice x."""\n    raise NotImplementedError'
             "import math\n\n\ndef f(x):\n    return math.pi",
             f"def f(x):\n    {BEGIN}\n    return math.pi\n    {END}",
         ),
-        (
-            STUB,
-            "def f(x):\n    return 2 * x",
-            f'def f(x):\n    """Twice x."""\n    {BEGIN}\n    return 2 * x\n    {END}',
-        ),
+        (STUB, "def f(x):\n    return 2 * x", f'def f(x):\n    """Twice x."""\n    {BEGIN}\n    return 2 * x\n    {END}'),
     ],
 )
 def test_only_the_body_of_a_solution_is_hidden(stub, solution, want):

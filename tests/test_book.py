@@ -164,9 +164,7 @@ def test_every_exercise_has_its_cells_and_its_grader(chapter):
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
-CONSTRAINTS = [
-    line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.strip() and not line.startswith("#")
-]
+CONSTRAINTS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.strip() and not line.startswith("#")]
 
 
 FLOOR = PYPROJECT["project"]["requires-python"].removeprefix(">=")  # the oldest Python that is admitted
@@ -174,10 +172,7 @@ NOTEBOOKS = {"ipywidgets", "jupytext", "nbformat", "nbgrader", "traitlets"}  # t
 
 
 def direct():
-    wanted = [
-        Requirement(r)
-        for r in [*PYPROJECT["project"]["dependencies"], *(r for extra in EXTRAS.values() for r in extra)]
-    ]
+    wanted = [Requirement(r) for r in [*PYPROJECT["project"]["dependencies"], *(r for extra in EXTRAS.values() for r in extra)]]
     assert all(r.extras <= set(EXTRAS) for r in wanted if r.name == "tinyldm")
     return [r for r in wanted if r.name != "tinyldm"]
 

@@ -86,10 +86,7 @@ def test_weights_are_made_of_any_latent_shape_and_carry_gradients(rng):
     q = DiagonalGaussian(mean, logvar)
     drawn = log_weights(lambda z: -(z**2).flatten(1).sum(1), q, 2, seeded(3))
     g = seeded(3)
-    by_hand = [
-        -(z**2).flatten(1).sum(1) - Normal(mean, q.std).log_prob(z).flatten(1).sum(1)
-        for z in (q.sample(g), q.sample(g))
-    ]
+    by_hand = [-(z**2).flatten(1).sum(1) - Normal(mean, q.std).log_prob(z).flatten(1).sum(1) for z in (q.sample(g), q.sample(g))]
     torch.testing.assert_close(drawn, torch.stack(by_hand))
     importance_bound(drawn).mean().backward()
     assert mean.grad.abs().sum() > 0

@@ -155,11 +155,7 @@ LOSSES = [
         "loss.path.alphas_cumprod.values",
     ),
     (lambda: reconstruct_loss(1e-4), lambda: reconstruct_loss(1e-3), "loss.kl_weight"),
-    (
-        lambda: compression_loss(Objective()),
-        lambda: compression_loss(Objective(kl_weight=1e-3)),
-        "loss.objective.kl_weight",
-    ),
+    (lambda: compression_loss(Objective()), lambda: compression_loss(Objective(kl_weight=1e-3)), "loss.objective.kl_weight"),
     (lambda: Objected(1.0).loss, lambda: Objected(2.0).loss, "loss.self.weight"),
     (lambda: partial(weighed, scale=1), lambda: partial(weighed, scale=2), "loss.scale"),
     (lambda: partial(weighed, net()), lambda: partial(weighed, net(1)), "loss.given.0."),
@@ -212,9 +208,7 @@ print(json.dumps(fingerprint(module, loss, {"x": torch.arange(6.0)}, Budget(3, 1
 
 def test_another_process_finds_the_same_fingerprint():
     found = [
-        subprocess.run(
-            [sys.executable, "-c", PROGRAM, seed], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
-        )
+        subprocess.run([sys.executable, "-c", PROGRAM, seed], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True)
         for seed in ("1", "2")
     ]
     one, two = (json.loads(done.stdout) for done in found)
@@ -367,10 +361,7 @@ def test_saves_go_by_the_clock(tmp_path, monkeypatch):
     assert saved == [3, 6, 9, 10]
 
 
-@pytest.mark.parametrize(
-    "data",
-    [TensorDataset(torch.zeros(3, 2)), [{"x": 1}], torch.zeros(3, 2), {"latent": torch.zeros(3, 2)}],
-)
+@pytest.mark.parametrize("data", [TensorDataset(torch.zeros(3, 2)), [{"x": 1}], torch.zeros(3, 2), {"latent": torch.zeros(3, 2)}])
 def test_other_data_sets_are_refused_with_the_cure(data):
     with pytest.raises(ValueError, match=r'data: expected .*InMemory\(\{"image": images\}\), got a \w+'):
         fit(plain(), squares(), data, BUDGET, generator=seeded(0), progress=False)

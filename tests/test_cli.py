@@ -130,9 +130,7 @@ def test_a_mistake_in_an_argument_is_one_line(arguments, words, tmp_path, capsys
     assert [p.name for p in tmp_path.iterdir()] == ["file"]  # nothing half-written stays behind
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["smaple"], ["sample", "--n", "two"], ["train", "--scale", "big"], ["--n", "1"]]
-)
+@pytest.mark.parametrize("arguments", [[], ["smaple"], ["sample", "--n", "two"], ["train", "--scale", "big"], ["--n", "1"]])
 def test_what_cannot_be_parsed_ends_with_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
@@ -198,9 +196,7 @@ def test_a_second_run_goes_on_where_the_first_was(tiny, tmp_path, monkeypatch, c
     first = read(tmp_path)
     updates = []
     update = recipes.fit.__globals__["Run"].update
-    monkeypatch.setattr(
-        recipes.fit.__globals__["Run"], "update", lambda run, loss: (updates.append(run), update(run, loss))
-    )
+    monkeypatch.setattr(recipes.fit.__globals__["Run"], "update", lambda run, loss: (updates.append(run), update(run, loss)))
     assert main(["train", "--out", str(tmp_path)]) == 0
     assert not updates  # all of it was done
     assert read(tmp_path) == first
@@ -307,9 +303,7 @@ DAMAGES = [
     (lambda f: (f / "config.json").write_text('{"format": 1}'), "all the fields that save() writes"),
     (lambda f: (f / "config.json").write_text((f / "config.json").read_text().replace('"VP"', '"VQ"')), "mean 'VP'"),
     (
-        lambda f: (f / "config.json").write_text(
-            (f / "config.json").read_text().replace('"classes": 3', '"classes": 4')
-        ),
+        lambda f: (f / "config.json").write_text((f / "config.json").read_text().replace('"classes": 3', '"classes": 4')),
         "do not fit this configuration",
     ),
 ]

@@ -89,8 +89,7 @@ def test_the_loss_is_the_sum_of_its_named_parts():
 )
 def test_every_objective_trains_and_a_seed_means_one_network(objective, features):
     runs = [
-        train_autoencoder(CONFIG, objective, pictures(), BUDGET, seed=s, features=features, progress=False)
-        for s in (0, 0, 1)
+        train_autoencoder(CONFIG, objective, pictures(), BUDGET, seed=s, features=features, progress=False) for s in (0, 0, 1)
     ]
     assert torch.isfinite(runs[0][1]).all()
     assert torch.equal(runs[0][1], runs[1][1])
@@ -144,10 +143,7 @@ def test_a_killed_duel_goes_on_to_the_same_numbers(tmp_path):
             lambda: train_autoencoder(CONFIG, Objective(), InMemory({"image": torch.full((4, 3, 8, 8), 2.0)}), BUDGET),
             r"image: expected values in \[-1",
         ),
-        (
-            lambda: train_autoencoder(CONFIG, Objective(), InMemory({"x": torch.zeros(4, 3, 8, 8)}), BUDGET),
-            "data: expected",
-        ),
+        (lambda: train_autoencoder(CONFIG, Objective(), InMemory({"x": torch.zeros(4, 3, 8, 8)}), BUDGET), "data: expected"),
     ],
 )
 def test_what_does_not_fit_is_named(call, said):

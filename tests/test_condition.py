@@ -101,12 +101,7 @@ def test_dropping_labels_keeps_the_rest():
     [
         ({}, {"tokens": 5}, [], r"cond\.tokens: expected a value"),
         ({"guidance": torch.ones(2)}, {}, ["label"], r"cond\.guidance: expected None"),
-        (
-            {"vector": torch.ones(3, 1)},
-            {"vector": 1},
-            [],
-            r"cond\.vector: expected one for each of the 2 samples, got 3",
-        ),
+        ({"vector": torch.ones(3, 1)}, {"vector": 1}, [], r"cond\.vector: expected one for each of the 2 samples, got 3"),
         ({"residuals": (torch.ones(1, 1, 1, 1),)}, {}, ["residuals"], r"cond\.residuals: .* got 1 samples"),
         ({"tokens": torch.ones(2, 3, 4)}, {"tokens": 5}, [], r"cond\.tokens: expected 5 wide, got 4 wide"),
     ],

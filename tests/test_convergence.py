@@ -59,9 +59,7 @@ STEPS = {  # step, order, the variable in which its grid is uniform
 DATA = {
     "Gaussian": GaussianMixture(torch.ones(1), torch.tensor([[0.7, -0.2]]), stds=torch.tensor([0.6])),
     "mixture": GaussianMixture(
-        torch.tensor([0.3, 0.2, 0.5]),
-        torch.tensor([[1.0, 0.3], [-0.8, 0.5], [0.1, -1.0]]),
-        stds=torch.tensor([0.5, 0.6, 0.4]),
+        torch.tensor([0.3, 0.2, 0.5]), torch.tensor([[1.0, 0.3], [-0.8, 0.5], [0.1, -1.0]]), stds=torch.tensor([0.5, 0.6, 0.4])
     ),
     "full covariance": GaussianMixture(
         torch.tensor([0.6, 0.4]),
@@ -166,19 +164,12 @@ def primed(step, name, data, x, lams, n):
 def test_the_circle_s_method_has_one_order_more_than_its_predictor(name):
     """exp_abm of order 2, predicted with two slopes and corrected with three. Higher orders are limited to 3 by the start."""
     path, first, last = PATHS[name], -2.3, 1.5
-    x, truth, dynamics = (
-        noise(path, first),
-        exact(name, "mixture", first, last),
-        Dynamics(path, DATA["mixture"].predict(path)),
-    )
+    x, truth, dynamics = (noise(path, first), exact(name, "mixture", first, last), Dynamics(path, DATA["mixture"].predict(path)))
     for order, least in ((2, 2.85), (4, 2.85)):
         errors = [
             float(
                 (
-                    sample(
-                        dynamics, x, times(path, first, last, n, "lam"), partial(exp_abm, order=order), denoise=False
-                    )
-                    - truth
+                    sample(dynamics, x, times(path, first, last, n, "lam"), partial(exp_abm, order=order), denoise=False) - truth
                 ).norm()
             )
             for n in (120, 240)
@@ -203,9 +194,7 @@ def test_exponential_adams_bashforth_of_order_1_is_ddim(name):
     dynamics, x = Dynamics(path, DATA["mixture"].predict(path)), noise(path, -2.0)
     ts = times(path, -2.0, 2.0, 7, "t")
     a = sample(dynamics, x, ts, ddim, denoise=False)
-    torch.testing.assert_close(
-        sample(dynamics, x, ts, partial(exp_ab, order=1), denoise=False), a, rtol=1e-11, atol=1e-11
-    )
+    torch.testing.assert_close(sample(dynamics, x, ts, partial(exp_ab, order=1), denoise=False), a, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", ["VP", "RectifiedFlow", "VE"])
@@ -241,14 +230,10 @@ def test_the_adaptive_solvers_keep_their_tolerance(method):
     predict = DATA["Gaussian"].predict(path)
     x, ts = noise(path, -2.5), times(path, -2.5, 2.0, 4, "t")
     mean, std = torch.tensor([0.7, -0.2], dtype=torch.float64), 0.6
-    ends = [
-        (path.alpha(t) * mean, torch.sqrt(path.alpha(t) ** 2 * std**2 + path.sigma(t) ** 2)) for t in (ts[0], ts[-1])
-    ]
+    ends = [(path.alpha(t) * mean, torch.sqrt(path.alpha(t) ** 2 * std**2 + path.sigma(t) ** 2)) for t in (ts[0], ts[-1])]
     truth = ends[1][0] + ends[1][1] * (x - ends[0][0]) / ends[0][1]
     solver, seen = rk45(1e-7, 1e-7, method), []
-    y = sample(
-        Dynamics(path, predict), x, ts, solver, denoise=False, callback=lambda i, s, x: seen.append((i, float(s)))
-    )
+    y = sample(Dynamics(path, predict), x, ts, solver, denoise=False, callback=lambda i, s, x: seen.append((i, float(s))))
     torch.testing.assert_close(y, truth, rtol=0, atol=2e-6)
     assert seen == [(i, float(s)) for i, s in enumerate(ts[1:])]
     assert 10 < solver.evaluations < 2000

@@ -247,9 +247,7 @@ def with_broken(tmp_path):
 
 
 def test_a_broken_picture_is_refused_by_name(with_broken):
-    with pytest.raises(
-        ValueError, match=r"path: '.*empty\.gif' is no picture that can be read .*; broken='skip' leaves"
-    ):
+    with pytest.raises(ValueError, match=r"path: '.*empty\.gif' is no picture that can be read .*; broken='skip' leaves"):
         data.load("folder", path=with_broken, test_share=0)
 
 

@@ -35,14 +35,7 @@ def replies(name, pixels, labels):
     features = [{"index": str(i), "name": f"pixel{i + 1}", "data_type": "numeric", **flags} for i in range(width)]
     digits = [str(k) for k in range(10)]
     features.append(
-        {
-            "index": str(width),
-            "name": "class",
-            "data_type": "nominal",
-            "nominal_values": digits,
-            **flags,
-            "is_target": "true",
-        }
+        {"index": str(width), "name": "class", "data_type": "nominal", "nominal_values": digits, **flags, "is_target": "true"}
     )
     lines = [
         f"@RELATION {name}",
@@ -90,9 +83,7 @@ def server(monkeypatch):
 
     def local(request, *args, **options):
         return urlopen(
-            Request(f"http://127.0.0.1:{httpd.server_port}{request.selector}", headers=request.headers),
-            *args,
-            **options,
+            Request(f"http://127.0.0.1:{httpd.server_port}{request.selector}", headers=request.headers), *args, **options
         )
 
     monkeypatch.setenv("no_proxy", "127.0.0.1")

@@ -25,8 +25,7 @@ def test_every_photograph_is_installed_and_in_one_split():
 
 
 @pytest.mark.parametrize(
-    ("name", "truth"),
-    [("astronaut", skimage_data.astronaut), ("coffee", skimage_data.coffee), ("page", skimage_data.page)],
+    ("name", "truth"), [("astronaut", skimage_data.astronaut), ("coffee", skimage_data.coffee), ("page", skimage_data.page)]
 )
 def test_a_photograph_is_scikit_image_s_own(name, truth):
     pixels = np.asarray(truth())
@@ -58,9 +57,7 @@ def test_a_crop_is_cut_out_of_the_photograph_that_its_label_names(split):
         found = 0
         for scale in SCALES:
             size = [round(side * scale) for side in whole.shape[1:]]
-            level = torch.nn.functional.interpolate(whole[None], size=size, mode="bicubic", antialias=True)[0].clamp(
-                -1, 1
-            )
+            level = torch.nn.functional.interpolate(whole[None], size=size, mode="bicubic", antialias=True)[0].clamp(-1, 1)
             windows = (level if scale < 1 else whole).unfold(1, 48, 1).unfold(2, 48, 1)
             for candidate in [image, image.flip(-1)][: 2 if split == "train" else 1]:
                 corner = (windows[..., 0, 0] - candidate[:, None, None, 0, 0]).abs().amax(0) < 1e-5
@@ -83,9 +80,7 @@ def test_every_place_is_as_likely_as_every_other():
     shapes = [data.photo(name).shape[1:] for name in data.photo_names("test")]
     places = np.array([sum(max(0, round(h * s) - 63) * max(0, round(w * s) - 63) for s in SCALES) for h, w in shapes])
     expected = 3000 * places / places.sum()
-    assert (
-        ((np.bincount(labels) - expected) ** 2 / expected).sum()
-    ) < 14  # chi-squared, 2 degrees of freedom: p = 0.001
+    assert (((np.bincount(labels) - expected) ** 2 / expected).sum()) < 14  # chi-squared, 2 degrees of freedom: p = 0.001
 
 
 def test_photographs_are_decoded_once_and_never_handed_out():
@@ -118,10 +113,7 @@ def test_large_crops_leave_small_photographs_out():
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (
-            lambda: data.load("photos", size=600),
-            "size: expected at most 512, the largest square in a train photograph, got 600",
-        ),
+        (lambda: data.load("photos", size=600), "size: expected at most 512, the largest square in a train photograph, got 600"),
         (lambda: data.load("photos", n=0), "n: expected a whole number >= 1"),
         (lambda: data.photo("astronut"), "name='astronut' is unknown; did you mean 'astronaut'"),
         (lambda: data.photo_crop("astronaut"), "name='astronaut' is unknown; did you mean 'astronaut-"),

@@ -67,20 +67,7 @@ def corners(shape):
         return turn([1, (3 - math.sqrt(5)) / 2] * 5, math.pi / 2)
     if shape == "cross":
         a, b = 0.94, 0.33
-        return [
-            (a, -b),
-            (a, b),
-            (b, b),
-            (b, a),
-            (-b, a),
-            (-b, b),
-            (-a, b),
-            (-a, -b),
-            (-b, -b),
-            (-b, -a),
-            (b, -a),
-            (b, -b),
-        ]
+        return [(a, -b), (a, b), (b, b), (b, a), (-b, a), (-b, b), (-a, b), (-a, -b), (-b, -b), (-b, -a), (b, -a), (b, -b)]
     if shape == "square":
         return turn([1] * 4, math.pi / 4)
     return turn([1] * 3, math.pi / 2) if shape == "triangle" else turn([0.9] * 400, 0)
@@ -96,10 +83,7 @@ def test_the_inside_of_an_outline_is_the_inside_of_its_polygon(shape):
 
     def contains(points):
         turned = [
-            (
-                x + radius * (a * math.cos(angle) - b * math.sin(angle)),
-                y + radius * (a * math.sin(angle) + b * math.cos(angle)),
-            )
+            (x + radius * (a * math.cos(angle) - b * math.sin(angle)), y + radius * (a * math.sin(angle) + b * math.cos(angle)))
             for a, b in points
         ]
         return torch.from_numpy(Outline(turned).contains_points(centres.numpy())).reshape(size, size)
@@ -161,10 +145,7 @@ def test_a_data_set_with_sentences_is_indexed_like_tensors():
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [
-        ({"n": 0}, "n: expected a whole number >= 1"),
-        ({"objects": 3}, "objects: expected a whole number from 1 to 2, got 3"),
-    ],
+    [({"n": 0}, "n: expected a whole number >= 1"), ({"objects": 3}, "objects: expected a whole number from 1 to 2, got 3")],
 )
 def test_scenes_that_cannot_be_drawn_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
@@ -179,8 +160,6 @@ def test_sentences_go_through_training_untouched():
         return module(batch["label"][:, None].float()).pow(2).mean()
 
     scenes = data.load("shapes", n=6, size=8)
-    fit(
-        net, loss, scenes, Budget(steps=2, batch=5, lr=1e-3), generator=torch.Generator().manual_seed(0), progress=False
-    )
+    fit(net, loss, scenes, Budget(steps=2, batch=5, lr=1e-3), generator=torch.Generator().manual_seed(0), progress=False)
     assert len(seen) == 10
     assert set(seen) <= set(scenes.tensors["caption"])

@@ -33,9 +33,7 @@ def test_a_network_that_knows_its_target_predicts_data_and_noise(path, row, rng)
     torch.testing.assert_close(p.eps, eps, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "t", [torch.tensor(0.25, dtype=torch.float64), torch.full((3,), 0.25, dtype=torch.float64), 0.25]
-)
+@pytest.mark.parametrize("t", [torch.tensor(0.25, dtype=torch.float64), torch.full((3,), 0.25, dtype=torch.float64), 0.25])
 def test_the_network_sees_its_clock_once_a_sample_and_in_its_own_type(t):
     net = Recorder(torch.zeros(3, 2))
     Denoiser(net, VP(), "v")(torch.zeros(3, 2), t)
@@ -89,11 +87,7 @@ def test_guided_predictions_still_make_up_x(scale, rng):
     p = guided(GaussianData(1.0, 0.5).predict(path), GaussianData(0.0, 1.5).predict(path), scale)(x, t)
     torch.testing.assert_close(path.alpha(t) * p.x0 + path.sigma(t) * p.eps, x)
     # for one more independent number: Ho and Salimans' (1 + w) eps_c - w eps_u with w = scale - 1
-    w, on, off = (
-        scale - 1,
-        GaussianData(1.0, 0.5).predict(path)(x, t).eps,
-        GaussianData(0.0, 1.5).predict(path)(x, t).eps,
-    )
+    w, on, off = (scale - 1, GaussianData(1.0, 0.5).predict(path)(x, t).eps, GaussianData(0.0, 1.5).predict(path)(x, t).eps)
     torch.testing.assert_close(p.eps, (1 + w) * on - w * off)
 
 

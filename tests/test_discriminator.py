@@ -71,9 +71,7 @@ def test_first_opinions_are_undecided(build, rng):
 
 def test_the_discriminator_refuses_what_it_cannot_see(build):
     module = build(DiscriminatorConfig())
-    with pytest.raises(
-        ValueError, match=r"x: expected \(B, 3, H, W\) with sides of at least 12, got shape \(1, 3, 12, 11\)"
-    ):
+    with pytest.raises(ValueError, match=r"x: expected \(B, 3, H, W\) with sides of at least 12, got shape \(1, 3, 12, 11\)"):
         module(torch.zeros(1, 3, 12, 11))
     with pytest.raises(ValueError, match=r"got shape \(1, 1, 64, 64\)"):
         module(torch.zeros(1, 1, 64, 64))

@@ -46,9 +46,7 @@ def test_velocity_is_the_time_derivative_of_the_exact_trajectory(path, rng):
     start = scalar(0.5)
     x = torch.randn(9, dtype=torch.float64, generator=rng)
     for s in times(path, 7):
-        free = (
-            s.expand(9).clone().requires_grad_()
-        )  # one clock a trajectory: the gradient of the sum is each one's speed
+        free = s.expand(9).clone().requires_grad_()  # one clock a trajectory: the gradient of the sum is each one's speed
         position = DATA.flow(path, x, start, free)
         (speed,) = torch.autograd.grad(position.sum(), free)
         velocity = Dynamics(path, DATA.predict(path)).velocity(position.detach(), s)

@@ -23,9 +23,7 @@ DDPM = DiscreteVP.from_betas()
 @pytest.mark.parametrize("shape", [(3,), (3, 4), (3, 2, 4, 5)], ids=str)
 def test_kl_of_two_gaussians_is_the_sum_over_all_but_the_batch(shape, rng):
     mean1, logvar1, mean2, logvar2 = (torch.randn(shape, generator=rng, dtype=torch.float64) for _ in range(4))
-    first, second = (
-        Independent(Normal(m, torch.exp(v) ** 0.5), len(shape) - 1) for m, v in ((mean1, logvar1), (mean2, logvar2))
-    )
+    first, second = (Independent(Normal(m, torch.exp(v) ** 0.5), len(shape) - 1) for m, v in ((mean1, logvar1), (mean2, logvar2)))
     found = kl_diagonal_gaussians(mean1, logvar1, mean2, logvar2)
     torch.testing.assert_close(found, kl_divergence(first, second), rtol=1e-11, atol=1e-11)
     assert found.shape == (3,)
@@ -217,9 +215,7 @@ def test_the_continuous_bound_of_gaussian_data(name):
 def test_more_draws_vary_less():
     path = EQUAL["VP"]
     x0 = torch.full((4000,), 0.5, dtype=torch.float64)
-    one, nine = (
-        continuous_bound(Dynamics(path, DATA.predict(path)), x0, k, seeded(0)).diffusion.std().item() for k in (1, 9)
-    )
+    one, nine = (continuous_bound(Dynamics(path, DATA.predict(path)), x0, k, seeded(0)).diffusion.std().item() for k in (1, 9))
     assert nine == pytest.approx(one / 3, rel=0.1)
 
 

@@ -61,9 +61,7 @@ def test_a_step_is_two_integrals_of_polynomials_over_the_angle(left, held, path,
     t, s, order = scalar(0.5), scalar(0.37), 5
     u, w, slope = on_the_circle(path, x, t, Prediction(x0, eps))
     end, _, _ = on_the_circle(path, x, s, Prediction(x0, eps))
-    earlier = tuple(
-        (u + 0.2 * k + 0.03 * k**2, torch.randn(3, dtype=torch.float64, generator=rng)) for k in range(1, held + 1)
-    )
+    earlier = tuple((u + 0.2 * k + 0.03 * k**2, torch.randn(3, dtype=torch.float64, generator=rng)) for k in range(1, held + 1))
     slopes = ((u, slope), *earlier)[: order + 1]
     if held:
         w = moved(start, earlier[0][0], u, slopes)

@@ -109,13 +109,7 @@ def test_a_program_killed_at_any_moment_leaves_the_old_files_or_the_new(tmp_path
 
                 return instead
 
-            for module, name in (
-                (os, "replace"),
-                (shutil, "rmtree"),
-                (Path, "rmdir"),
-                (Path, "mkdir"),
-                (Path, "chmod"),
-            ):
+            for module, name in ((os, "replace"), (shutil, "rmtree"), (Path, "rmdir"), (Path, "mkdir"), (Path, "chmod")):
                 patch.setattr(module, name, kill(getattr(module, name)))
             with suppress(CrashError):
                 write(target, "new")

@@ -38,10 +38,7 @@ FLOORS = {room: number for number, rooms in enumerate(HOUSE) for room in rooms.s
 STOREYS = {room: number for number, rooms in enumerate(NETWORKS) for room in rooms.split()}
 TOP = FLOORS["viz"]
 TOP_ONLY = {"matplotlib", "mpl_toolkits", "ipywidgets", "IPython", "PIL"}
-READS_PICTURES = (
-    "data",
-    "pictures",
-)  # drawing is the top floor's; reading a picture file is this file's, and needs Pillow
+READS_PICTURES = ("data", "pictures")  # drawing is the top floor's; reading a picture file is this file's, and needs Pillow
 LONGEST = 300
 
 
@@ -185,9 +182,7 @@ def dangers(tree):
             if isinstance(node, ast.ImportFrom)
             else []
         )
-        found += [
-            name for name in names if name.split(".")[0] in ("pickle", "cloudpickle", "dill", "joblib", "marshal")
-        ]
+        found += [name for name in names if name.split(".")[0] in ("pickle", "cloudpickle", "dill", "joblib", "marshal")]
         if not isinstance(node, ast.Call):
             continue
         name = dotted(node.func)

@@ -67,9 +67,7 @@ def test_a_model_is_shown_its_own_marginals(rng):
     on_path(lambda x, t: seen.append((x, t)), a, b)(b.marginal(x0, eps, t), t)
     x, own = seen[0]
     assert x.dtype == torch.float32
-    torch.testing.assert_close(
-        own, torch.log(t.double() / (1 - t.double()) / 0.01) / math.log(5000)
-    )  # equal sigma/alpha
+    torch.testing.assert_close(own, torch.log(t.double() / (1 - t.double()) / 0.01) / math.log(5000))  # equal sigma/alpha
     torch.testing.assert_close(x, a.marginal(x0, eps, own.float()), rtol=1e-4, atol=1e-5)
 
 

@@ -107,10 +107,7 @@ def test_the_bias_of_the_steps_halves_with_them(name):
     """Weak order 1, of the exact moments of the very steps that are tested above."""
     path, last = PATHS[name], 0.8
     truth = float(path.alpha(scalar(last))), float(path.sigma(scalar(last))) ** 2 - float(path.sigma(scalar(0.0))) ** 2
-    gaps = [
-        max(abs(a - b) for a, b in zip(moments_of_the_steps(name, grid(last, n), 1.0, 0.0), truth))
-        for n in (1000, 2000)
-    ]
+    gaps = [max(abs(a - b) for a, b in zip(moments_of_the_steps(name, grid(last, n), 1.0, 0.0), truth)) for n in (1000, 2000)]
     assert gaps[1] == pytest.approx(gaps[0] / 2, rel=0.05)
 
 

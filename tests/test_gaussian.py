@@ -38,9 +38,7 @@ def test_kl_is_the_integral_it_stands_for(mean, std):
     integral, _ = quad(
         lambda x: q.pdf(x) * (q.logpdf(x) - p.logpdf(x)), mean - 12 * std, mean + 12 * std, epsabs=1e-11, limit=200
     )
-    one = DiagonalGaussian(
-        torch.tensor([[mean]], dtype=torch.float64), torch.tensor([[std]], dtype=torch.float64).log() * 2
-    )
+    one = DiagonalGaussian(torch.tensor([[mean]], dtype=torch.float64), torch.tensor([[std]], dtype=torch.float64).log() * 2)
     np.testing.assert_allclose(one.kl(), [integral], atol=1e-9)
 
 

@@ -80,10 +80,7 @@ def test_an_ending_text_tells_the_image_what_a_lasting_one_does(stream, given):
 def test_a_closed_gate_lets_nothing_through(given):
     """Fresh blocks: all shifts, scales and gates are zero."""
     xs, emb = given
-    joint, single = (
-        JointBlock(Stream(WIDTH, HEADS, False), Stream(WIDTH, HEADS, False)),
-        SingleBlock(WIDTH, HEADS, False),
-    )
+    joint, single = (JointBlock(Stream(WIDTH, HEADS, False), Stream(WIDTH, HEADS, False)), SingleBlock(WIDTH, HEADS, False))
     assert all(torch.equal(y, x) for y, x in zip(joint(xs, emb), xs, strict=True))
     assert torch.equal(single(xs[0], emb), xs[0])
 

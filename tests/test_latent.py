@@ -10,17 +10,7 @@ import torch
 from oracles import GaussianData
 from torch import nn
 
-from tinyldm import (
-    VP,
-    Condition,
-    Denoiser,
-    DiagonalGaussian,
-    LatentDiffusion,
-    LatentSpace,
-    RectifiedFlow,
-    ddim,
-    seeded,
-)
+from tinyldm import VP, Condition, Denoiser, DiagonalGaussian, LatentDiffusion, LatentSpace, RectifiedFlow, ddim, seeded
 from tinyldm import latent as latent_module
 from tinyldm import space as space_module
 from tinyldm.solvers import STEPS
@@ -123,9 +113,7 @@ class Exact(nn.Module):
 @pytest.mark.parametrize("path", [VP(), RectifiedFlow()], ids=["VP", "RectifiedFlow"])
 def test_samples_have_the_distribution_that_the_network_knows(path, solver):
     data = GaussianData(mean=0.3, std=0.2)
-    model = LatentDiffusion(
-        LatentSpace(Plain(), scale=2.0, shift=0.1), Denoiser(Exact(data, path), path, "v"), (1, 2, 2)
-    )
+    model = LatentDiffusion(LatentSpace(Plain(), scale=2.0, shift=0.1), Denoiser(Exact(data, path), path, "v"), (1, 2, 2))
     z = model.sample_latents(500, steps=100, solver=solver, generator=seeded(0))
     assert z.shape == (500, 1, 2, 2)
     assert z.mean().item() == pytest.approx(0.3, abs=0.02)  # standard error 0.2 / sqrt(2000) = 0.0045
@@ -157,11 +145,7 @@ def solvers_for(seed):
 def test_samples_depend_on_the_generator_and_on_nothing_else(name, model):
     def draw(seed):
         return model.sample(
-            3,
-            Condition(torch.tensor([0, 1, 2])),
-            steps=4,
-            solver=solvers_for(seed)[name] or name,
-            generator=seeded(seed),
+            3, Condition(torch.tensor([0, 1, 2])), steps=4, solver=solvers_for(seed)[name] or name, generator=seeded(seed)
         )
 
     torch.manual_seed(1)
@@ -241,10 +225,7 @@ def edit(folder, change):
         (lambda c: c["autoencoder"].update(blocks=2), "state: .*absent"),
         (lambda c: c["denoiser"].update(classes=0), "state: .*no such tensor"),
         (lambda c: c["denoiser"].update(head=2), "config field='head' is unknown; did you mean 'heads'"),
-        (
-            lambda c: c["path"].update(name="RectifedFlow"),
-            "path.name='RectifedFlow' is unknown; did you mean 'RectifiedFlow'",
-        ),
+        (lambda c: c["path"].update(name="RectifedFlow"), "path.name='RectifedFlow' is unknown; did you mean 'RectifiedFlow'"),
         (lambda c: c["path"].update(beta=3.0), "beta"),
         (lambda c: c["path"].pop("name"), "path.name=None is unknown"),
         (lambda c: c.update(parametrisation="epsilon"), "parametrisation='epsilon' is unknown; did you mean 'eps'"),

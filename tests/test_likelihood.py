@@ -95,9 +95,7 @@ def test_fields_that_do_not_depend_on_x_have_none(mode):
 
 
 @pytest.mark.equation("change-of-variables")
-@pytest.mark.parametrize(
-    ("name", "kind"), [(name, "full") for name in PATHS] + [("VP", "isotropic"), ("VE", "isotropic")]
-)
+@pytest.mark.parametrize(("name", "kind"), [(name, "full") for name in PATHS] + [("VP", "isotropic"), ("VE", "isotropic")])
 def test_the_likelihood_of_a_mixture_is_its_density(name, kind):
     """To 1e-4 nats, and to 1e-3 far in the tails, where the density is e^-20 to e^-30.
 
@@ -152,13 +150,10 @@ def test_random_probes_are_unbiased():
     assert 0.001 < error < 0.2
     assert abs(found.mean().item() - mixture.log_prob(point).item()) < 4 * error
     assert torch.equal(
-        found[:5],
-        log_likelihood(dynamics, point.expand(n, 2), rtol=1e-4, atol=1e-4, hutchinson=1, generator=seeded(0))[:5],
+        found[:5], log_likelihood(dynamics, point.expand(n, 2), rtol=1e-4, atol=1e-4, hutchinson=1, generator=seeded(0))[:5]
     )
     more = log_likelihood(dynamics, point.expand(n, 2), rtol=1e-4, atol=1e-4, hutchinson=8, generator=seeded(1))
-    assert more.std().item() == pytest.approx(
-        found.std().item() / math.sqrt(8), rel=0.5
-    )  # 4.5 standard errors of a std
+    assert more.std().item() == pytest.approx(found.std().item() / math.sqrt(8), rel=0.5)  # 4.5 standard errors of a std
 
 
 def test_tolerances_are_those_asked_for():
@@ -166,9 +161,7 @@ def test_tolerances_are_those_asked_for():
     dynamics = Dynamics(VP(), MIXTURES["isotropic"].predict(VP()))
     x = MIXTURES["isotropic"].sample(4, seeded(2))
     truth = MIXTURES["isotropic"].log_prob(x)
-    coarse, fine = (
-        float((log_likelihood(dynamics, x, rtol=tol, atol=tol) - truth).abs().max()) for tol in (1e-2, 1e-5)
-    )
+    coarse, fine = (float((log_likelihood(dynamics, x, rtol=tol, atol=tol) - truth).abs().max()) for tol in (1e-2, 1e-5))
     assert 1e-4 < coarse < 1
     assert fine < 1e-3
 

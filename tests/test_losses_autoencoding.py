@@ -88,9 +88,7 @@ def test_the_gap_is_the_divergence_to_the_posterior():
     x, q = torch.tensor([[0.9]], **F64), (torch.tensor([[-0.2]], **F64), 0.7)
     mean, variance = WEIGHT * x / (WEIGHT**2 + NOISE), NOISE / (WEIGHT**2 + NOISE)
     nll = -Normal(*EVIDENCE).log_prob(x).squeeze()
-    gap = kl_diagonal_gaussians(
-        q[0], torch.tensor([[2 * math.log(q[1])]], **F64), mean, torch.tensor([[variance]], **F64).log()
-    )
+    gap = kl_diagonal_gaussians(q[0], torch.tensor([[2 * math.log(q[1])]], **F64), mean, torch.tensor([[variance]], **F64).log())
     assert gap > 0.5
     torch.testing.assert_close(mean_elbo(x, *q) - nll, gap.squeeze(), rtol=1e-12, atol=0)
 

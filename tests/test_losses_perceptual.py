@@ -73,9 +73,7 @@ def test_the_perceptual_distance_refuses_what_it_cannot_compare(features, rng):
         perceptual_distance(features, x, y[:1])
     with pytest.raises(ValueError, match="x: expected finite values"):
         perceptual_distance(features, x * math.nan, y)
-    with pytest.raises(
-        ValueError, match=r"weights: expected one weight a channel, \[\(5,\), \(7,\)\], got shapes \[\(5,\)\]"
-    ):
+    with pytest.raises(ValueError, match=r"weights: expected one weight a channel, \[\(5,\), \(7,\)\], got shapes \[\(5,\)\]"):
         perceptual_distance(features, x, y, [torch.ones(5)])
 
 
@@ -121,9 +119,7 @@ def test_weighted_both_losses_pull_equally_hard(rng):
     x_hat = last(first(z).tanh())
     reconstruction, generator = (x - x_hat).abs().mean(), 50 * hinge_generator(x_hat**3)
     weight = adaptive_weight(reconstruction, generator, last.weight)
-    pulls = [
-        torch.autograd.grad(v, last.weight, retain_graph=True)[0].norm() for v in (reconstruction, weight * generator)
-    ]
+    pulls = [torch.autograd.grad(v, last.weight, retain_graph=True)[0].norm() for v in (reconstruction, weight * generator)]
     torch.testing.assert_close(pulls[1], pulls[0], rtol=1e-3, atol=0)
     (reconstruction + weight * generator).backward()  # the graph is still there
     assert first.weight.grad is not None

@@ -60,9 +60,7 @@ def test_frechet_of_a_shift_a_scaling_and_a_rotation(rng):
     assert frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
     assert frechet_distance(x, x + torch.tensor([1.0, -2.0, 2.0])) == pytest.approx(9)
     variance = float(x.var(0).sum())
-    assert frechet_distance(x - x.mean(0), 3 * (x - x.mean(0))) == pytest.approx(
-        4 * variance
-    )  # (3 - 1)^2 times the variance
+    assert frechet_distance(x - x.mean(0), 3 * (x - x.mean(0))) == pytest.approx(4 * variance)  # (3 - 1)^2 times the variance
     turn = torch.linalg.qr(torch.randn(3, 3, generator=rng, dtype=torch.float64)).Q
     y = x * torch.tensor([1.0, 2.0, 0.5]) + 1
     assert frechet_distance(x @ turn, y @ turn) == pytest.approx(frechet_distance(x, y))

@@ -40,10 +40,7 @@ def test_ssim_of_photographs_is_scikit_image_s(noise, rng):
 def test_ssim_of_two_flat_images_compares_their_brightness():
     """No structure: (2 a b + C1) / (a^2 + b^2 + C1) with a and b counted from black."""
     levels = [(0.0, 0.0), (-1.0, 1.0), (-1.0, -0.98), (0.3, 0.5)]
-    x, y = (
-        torch.tensor([p[i] for p in levels], dtype=torch.float64).reshape(4, 1, 1, 1).expand(4, 3, 12, 12)
-        for i in (0, 1)
-    )
+    x, y = (torch.tensor([p[i] for p in levels], dtype=torch.float64).reshape(4, 1, 1, 1).expand(4, 3, 12, 12) for i in (0, 1))
     expected = [(2 * (a + 1) * (b + 1) + 4e-4) / ((a + 1) ** 2 + (b + 1) ** 2 + 4e-4) for a, b in levels]
     np.testing.assert_allclose(ssim(x, y), expected, rtol=1e-9)
 

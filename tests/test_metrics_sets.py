@@ -18,9 +18,7 @@ def normal(rng, *shape):
 
 def mmd2(x, y):
     """The definition, with scikit-learn's kernel and the diagonal taken out."""
-    kxx, kyy, kxy = (
-        polynomial_kernel(a, b, degree=3, gamma=1 / a.shape[1], coef0=1) for a, b in ((x, x), (y, y), (x, y))
-    )
+    kxx, kyy, kxy = (polynomial_kernel(a, b, degree=3, gamma=1 / a.shape[1], coef0=1) for a, b in ((x, x), (y, y), (x, y)))
     np.fill_diagonal(kxx, 0)
     np.fill_diagonal(kyy, 0)
     n, m = len(x), len(y)
@@ -119,11 +117,7 @@ def test_dropped_modes_cost_recall_and_invented_ones_precision(rng):
     [
         (torch.ones(1, 3), torch.ones(8, 3), "_features: .*N >= "),
         (torch.ones(8, 3), torch.ones(8), "_features: .*N >= "),
-        (
-            torch.ones(8, 3),
-            torch.ones(8, 2),
-            "(y|fake)_features: expected the width of (x|real)_features, 3, got width 2",
-        ),
+        (torch.ones(8, 3), torch.ones(8, 2), "(y|fake)_features: expected the width of (x|real)_features, 3, got width 2"),
         (torch.ones(8, 3), torch.full((8, 3), math.nan), "_features: expected finite numbers, got NaN"),
         (torch.full((8, 3), math.inf), torch.ones(8, 3), "_features: expected finite numbers, got NaN or inf"),
     ],

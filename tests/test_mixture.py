@@ -24,15 +24,13 @@ PATHS = {
 WEIGHTS = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
 MEANS = torch.tensor([[1.0, 0.3, 0.0], [-0.8, 0.5, 0.4], [0.1, -1.2, -0.3]], dtype=torch.float64)
 STDS = torch.tensor([0.3, 0.6, 0.45], dtype=torch.float64)
-FACTORS = (
-    torch.tensor(  # three dimensions, since the axes of a plane's ellipse can be a symmetric matrix, its own transpose
-        [
-            [[0.7, 0.0, 0.0], [0.4, 0.3, 0.0], [-0.2, 0.5, 0.2]],
-            [[0.3, 0.0, 0.0], [-0.2, 0.6, 0.0], [0.3, 0.1, 0.4]],
-            [[0.9, 0.0, 0.0], [0.0, 0.2, 0.0], [0.0, 0.0, 0.5]],
-        ],
-        dtype=torch.float64,
-    )
+FACTORS = torch.tensor(  # three dimensions, since the axes of a plane's ellipse can be a symmetric matrix, its own transpose
+    [
+        [[0.7, 0.0, 0.0], [0.4, 0.3, 0.0], [-0.2, 0.5, 0.2]],
+        [[0.3, 0.0, 0.0], [-0.2, 0.6, 0.0], [0.3, 0.1, 0.4]],
+        [[0.9, 0.0, 0.0], [0.0, 0.2, 0.0], [0.0, 0.0, 0.5]],
+    ],
+    dtype=torch.float64,
 )
 COVS = FACTORS @ FACTORS.mT
 MIXTURES = {
@@ -102,9 +100,7 @@ def test_the_denoiser_is_the_conditional_mean_by_quadrature(covariances, name):
             return prior * math.exp(-(noise(x0) ** 2) / 2)
 
         where = {"points": [-1.0, 0.8, max(-4, min(4, x / alpha))], "epsabs": 1e-13, "limit": 200}
-        total, x0, eps = (
-            quad(lambda u, h=h: h(u) * joint(u), -4, 4, **where)[0] for h in (lambda u: 1.0, lambda u: u, noise)
-        )
+        total, x0, eps = (quad(lambda u, h=h: h(u) * joint(u), -4, 4, **where)[0] for h in (lambda u: 1.0, lambda u: u, noise))
         found = predict(torch.tensor([[x]], dtype=torch.float64), scalar(t))
         assert found.x0.item() == pytest.approx(x0 / total, rel=1e-6, abs=1e-6)
         assert found.eps.item() == pytest.approx(eps / total, rel=1e-6, abs=1e-6)

@@ -56,11 +56,7 @@ def test_the_random_configurations_differ_in_every_respect(family):
     configs = [asdict(random_config(family, seed)) for seed in SEEDS]
     for field in ("in_channels", "width", "heads", "blocks", "out_channels"):
         assert len({c[field] for c in configs}) > 1, field
-    own = {
-        "sd3": ("patch", "qk_norm", "table", "side"),
-        "flux": ("singles", "rope", "guidance"),
-        "dit": ("patch", "classes"),
-    }
+    own = {"sd3": ("patch", "qk_norm", "table", "side"), "flux": ("singles", "rope", "guidance"), "dit": ("patch", "classes")}
     for field in own[family]:
         assert len({c[field] for c in configs}) > 1, field
 

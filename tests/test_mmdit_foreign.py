@@ -118,9 +118,7 @@ def test_options_that_we_do_not_have_are_refused_by_name(read, change, said):
 
 DIT = MMDiTConfig(classes=3, freq_shift=1, shared_clock=False, ff_eps=1e-5, shift_first=True)
 SMALL = MMDiTConfig(tokens=6, vector=5, table=8)
-ROTARY = MMDiTConfig(
-    singles=1, qk_norm=True, tokens=6, vector=5, side=0, rope=(0, 16, 16), time_factor=1000, channels_first=True
-)
+ROTARY = MMDiTConfig(singles=1, qk_norm=True, tokens=6, vector=5, side=0, rope=(0, 16, 16), time_factor=1000, channels_first=True)
 
 
 @pytest.mark.parametrize(

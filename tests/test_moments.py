@@ -99,16 +99,7 @@ def test_a_time_that_gradients_flow_through_stays_a_tensor():
 def test_paths_and_tables_do_not_share_each_other_s_moments(rng):
     """Kinds with the same numbers, one kind with others, tables alike and apart: each by itself is what it is among all."""
     ts = torch.tensor([0.9, 0.5, 0.25], dtype=torch.float64)
-    kinds = [
-        VP,
-        SubVP,
-        partial(VP, 0.2),
-        partial(SubVP, 0.2),
-        VE,
-        partial(VE, 0.02, 60.0),
-        CosineVP,
-        partial(CosineVP, 0.1),
-    ]
+    kinds = [VP, SubVP, partial(VP, 0.2), partial(SubVP, 0.2), VE, partial(VE, 0.02, 60.0), CosineVP, partial(CosineVP, 0.1)]
     kinds += [RectifiedFlow, SD, DiscreteVP.from_betas, lambda: ZERO, SD]
     known = [make() for make in kinds]
     x, y = (torch.randn(2, 3, dtype=torch.float64, generator=rng) for _ in range(2))
@@ -198,11 +189,7 @@ def test_a_tensor_made_in_inference_mode_keeps_no_count_of_its_changes():
 def rates():
     linear = nn.Linear(1, 1, bias=False)
     nn.init.constant_(linear.weight, 2.0)
-    return {
-        "parameter": nn.Parameter(torch.tensor(2.0)),
-        "module": linear,
-        "tensor": torch.tensor(2.0, requires_grad=True),
-    }
+    return {"parameter": nn.Parameter(torch.tensor(2.0)), "module": linear, "tensor": torch.tensor(2.0, requires_grad=True)}
 
 
 @pytest.mark.parametrize("kind", rates())

@@ -46,9 +46,7 @@ def test_samples_of_a_batch_do_not_see_each_other(build, unet_config, autoencode
         alone = unet(x[i : i + 1], t[i : i + 1], Condition(label[i : i + 1]))
         torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-5)
     image = torch.rand(3, 1, 8, 8, generator=rng)
-    torch.testing.assert_close(
-        autoencoder.encode(image).mean[1:2], autoencoder.encode(image[1:2]).mean, rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(autoencoder.encode(image).mean[1:2], autoencoder.encode(image[1:2]).mean, rtol=1e-4, atol=1e-5)
 
 
 def test_no_label_is_the_extra_label(build, unet_config, rng):
@@ -76,9 +74,7 @@ def test_networks_refuse_what_they_cannot_take(build, unet_config, autoencoder_c
     with pytest.raises(ValueError, match=r"cond\.label: expected one for each of the 2 samples"):
         unet(torch.zeros(2, 2, 4, 4), t, Condition(torch.tensor([1])))
     with pytest.raises(ValueError, match=r"cond\.label: expected None: this network has no use for it"):
-        build(UNetConfig(channels=(8,), attention=(False,), classes=0))(
-            torch.zeros(1, 4, 4, 4), t, Condition(torch.tensor([0]))
-        )
+        build(UNetConfig(channels=(8,), attention=(False,), classes=0))(torch.zeros(1, 4, 4, 4), t, Condition(torch.tensor([0])))
     with pytest.raises(ValueError, match="x: expected height and width divisible by 2"):
         autoencoder.encode(torch.zeros(1, 1, 7, 8))
     with pytest.raises(ValueError, match="z: expected 2 channels"):
@@ -103,9 +99,7 @@ def test_configurations_that_do_not_fit_together_are_refused(kind, values, said)
         kind(**values)
 
 
-@pytest.mark.parametrize(
-    "config", [AutoencoderConfig(3, 4, (8, 16)), UNetConfig(channels=(8, 16), attention=(True, False))]
-)
+@pytest.mark.parametrize("config", [AutoencoderConfig(3, 4, (8, 16)), UNetConfig(channels=(8, 16), attention=(True, False))])
 def test_configurations_travel_as_json(config):
     kind = type(config)
     assert kind.from_dict(json.loads(json.dumps(config.as_dict()))) == config

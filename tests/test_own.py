@@ -33,9 +33,7 @@ def test_an_own_path_and_an_own_step_travel_with_a_model(tmp_path):
 
     a, b = (m.sample(2, [3, 1], steps=4, solver=midpoint, generator=tl.seeded(0)) for m in (model, back))
     assert torch.equal(a, b)
-    with pytest.raises(
-        ValueError, match=r"path: expected path=Bent\(bend=1.25\), an object of your own class.*got None"
-    ):
+    with pytest.raises(ValueError, match=r"path: expected path=Bent\(bend=1.25\), an object of your own class.*got None"):
         tl.LatentDiffusion.load(tmp_path / "m")
     with pytest.raises(ValueError, match=r"path: expected path=Bent\(bend=1.25\), got bend=1.5"):
         tl.LatentDiffusion.load(tmp_path / "m", path=Bent(1.5))

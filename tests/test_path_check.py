@@ -39,15 +39,9 @@ def net():
 @pytest.mark.parametrize(
     ("members", "said"),
     [
-        (
-            {"alpha": lambda self, t: torch.log(0.5 - t)},
-            r"finite numbers >= 0 from t_min=0.001 to .*got Mine.alpha\(0.001\)",
-        ),
+        ({"alpha": lambda self, t: torch.log(0.5 - t)}, r"finite numbers >= 0 from t_min=0.001 to .*got Mine.alpha\(0.001\)"),
         ({"sigma": lambda self, t: 1 / (t - t)}, r"finite numbers >= 0.*Mine.sigma\(0.001\) = inf"),
-        (
-            {"alpha": lambda self, t: 1 + t, "sigma": lambda self, t: t * (1 - t)},
-            "alpha/sigma to fall all the way, got Mine",
-        ),
+        ({"alpha": lambda self, t: 1 + t, "sigma": lambda self, t: t * (1 - t)}, "alpha/sigma to fall all the way, got Mine"),
         ({"alpha": lambda self, t: 1 - t, "sigma": lambda self, t: 1 - t}, "alpha/sigma to fall all the way"),
         ({"alpha": lambda self, t: torch.cos(2 * math.pi * t).abs()}, "alpha/sigma to fall all the way"),
         ({"alpha": lambda self, t: torch.ones(3)}, r"one number a time, got Mine.alpha of shape \(3,\)"),

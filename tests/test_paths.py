@@ -9,17 +9,7 @@ import pytest
 import torch
 from oracles import times
 
-from tinyldm import (
-    VE,
-    VP,
-    CosineVP,
-    Denoiser,
-    DiscreteVP,
-    LatentDiffusion,
-    RectifiedFlow,
-    SubVP,
-    seeded,
-)
+from tinyldm import VE, VP, CosineVP, Denoiser, DiscreteVP, LatentDiffusion, RectifiedFlow, SubVP, seeded
 from tinyldm.path import PATHS as CLASSES
 
 SD = partial(DiscreteVP.from_betas, "scaled_linear", 0.00085, 0.012)

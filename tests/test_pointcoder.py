@@ -20,9 +20,7 @@ def cloud(n=4000, spreads=(1.0, 0.5, 0.1)):
 def test_a_linear_coder_spends_the_rate_of_the_closed_form(spread, rate):
     """beta = 2 sigma^2: a direction of variance v is coded with 1/2 ln(v / sigma^2) nats, or not at all if v < sigma^2."""
     points, variance = cloud(spreads=(spread,)), 0.1
-    module, _ = studies.points_autoencoder(
-        points, 2 * variance, config=PointCoderConfig(dims=1, latents=1, layers=0), steps=2500
-    )
+    module, _ = studies.points_autoencoder(points, 2 * variance, config=PointCoderConfig(dims=1, latents=1, layers=0), steps=2500)
     with torch.no_grad():
         posterior = module.encode(points)
         error = ((module.decode(posterior.mode()) - points) ** 2).mean()
@@ -45,9 +43,7 @@ def test_without_noise_and_kl_it_is_an_autoencoder_and_with_noise_it_becomes_one
 
 def test_a_seed_means_one_network():
     points = cloud(200)
-    a, b, c = (
-        studies.points_autoencoder(points, 0.1, config=PointCoderConfig(dims=3), steps=5, seed=s)[1] for s in (1, 1, 2)
-    )
+    a, b, c = (studies.points_autoencoder(points, 0.1, config=PointCoderConfig(dims=3), steps=5, seed=s)[1] for s in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
 

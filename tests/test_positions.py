@@ -37,9 +37,7 @@ def test_a_cropped_table_is_the_middle_of_diffusers_table(side, size):
         got = ours(torch.zeros(2, height * width, 8), height, width)
         torch.testing.assert_close(got[1:], theirs.cropped_pos_embed(2 * height, 2 * width), rtol=0, atol=1e-6)
     for height, width in ((size + 1, 1), (1, size + 1)):
-        with pytest.raises(
-            ValueError, match=f"x: expected at most the table's {size}x{size}, got {height}x{width} tokens"
-        ):
+        with pytest.raises(ValueError, match=f"x: expected at most the table's {size}x{size}, got {height}x{width} tokens"):
             ours(torch.zeros(1, height * width, 8), height, width)
     assert list(ours.state_dict()) == ["pos_embed"]
 
@@ -80,9 +78,7 @@ def test_a_rotation_is_a_product_with_a_unit_complex_number(rng):
     assert cos.dtype == torch.float64
     row, column = 2, 3
     angles = torch.tensor([0.0, row, column, column / 100], dtype=torch.float64)  # 10000 ** (-2 / 4) = 1 / 100
-    turned = torch.view_as_complex(x[0, row * 4 + column].unflatten(1, (4, 2))) * torch.polar(
-        torch.ones(4).double(), angles
-    )
+    turned = torch.view_as_complex(x[0, row * 4 + column].unflatten(1, (4, 2))) * torch.polar(torch.ones(4).double(), angles)
     truth = torch.view_as_real(turned).flatten(1)
     torch.testing.assert_close(rotate(x, (cos, sin))[0, row * 4 + column], truth, rtol=0, atol=1e-14)
 

@@ -54,9 +54,7 @@ def test_edm_is_the_network_inside_karras_preconditioning(path, rng):
     f = target("edm", path, x0, eps, t)
     torch.testing.assert_close(c_skip * x / path.alpha(t) + c_out * f, x0, rtol=1e-9, atol=1e-9)
     # their reason for it: with data of standard deviation 1/2 the target has variance 1 at every level
-    a, b = (
-        target("edm", path, *unit, t) for unit in ((torch.ones(8).double(), 0 * eps), (0 * eps, torch.ones(8).double()))
-    )
+    a, b = (target("edm", path, *unit, t) for unit in ((torch.ones(8).double(), 0 * eps), (0 * eps, torch.ones(8).double())))
     torch.testing.assert_close(0.25 * a**2 + b**2, torch.ones(8, dtype=torch.float64))
 
 
@@ -81,9 +79,7 @@ def test_every_parametrisation_converts_to_every_other(name, row, other, x0, eps
     torch.testing.assert_close(p.eps, eps, rtol=0, atol=tolerance)
     y = target(other, path, x0, eps, t)
     tight = 200 * 2**-52 * (1 + float(y.abs().max()))
-    torch.testing.assert_close(
-        target(other, path, p.x0, p.eps, t), y, rtol=0, atol=tight / float(path.alpha(t) * path.sigma(t))
-    )
+    torch.testing.assert_close(target(other, path, p.x0, p.eps, t), y, rtol=0, atol=tight / float(path.alpha(t) * path.sigma(t)))
 
 
 @pytest.mark.equation("resolve")
@@ -134,9 +130,7 @@ def test_where_a_row_says_nothing_new_resolve_refuses(row, t):
 def test_v_and_flow_are_never_singular(row, t, rng):
     path = RectifiedFlow()
     x0, eps = (torch.randn(2, 3, generator=rng) for _ in range(2))
-    p = resolve(
-        row, path, path.marginal(x0, eps, torch.tensor(t)), torch.tensor(t), target(row, path, x0, eps, torch.tensor(t))
-    )
+    p = resolve(row, path, path.marginal(x0, eps, torch.tensor(t)), torch.tensor(t), target(row, path, x0, eps, torch.tensor(t)))
     torch.testing.assert_close(p.x0, x0)
     torch.testing.assert_close(p.eps, eps)
 

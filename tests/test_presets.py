@@ -15,13 +15,7 @@ from tinyldm.nn.weights import build
 DATA = Path(__file__).parent / "data"
 KEYS = json.loads(gzip.decompress((DATA / "autoencoder_keys.json.gz").read_bytes()))
 CONFIGS = json.loads((DATA / "autoencoder_configs.json").read_text(encoding="utf-8"))
-COUNTS = {
-    "sd15-vae": 83_653_863,
-    "sd21-vae": 83_653_863,
-    "sdxl-vae": 83_653_863,
-    "sd3-vae": 83_819_683,
-    "flux-vae": 83_819_683,
-}
+COUNTS = {"sd15-vae": 83_653_863, "sd21-vae": 83_653_863, "sdxl-vae": 83_653_863, "sd3-vae": 83_819_683, "flux-vae": 83_819_683}
 FILES = {  # preset, layout -> the list of names
     **{(f"{name}-vae", "diffusers"): f"diffusers.vae_{name}" for name in ("sd15", "sd21", "sdxl", "sd3")},
     ("flux-vae", "diffusers"): "diffusers.vae_flux1",

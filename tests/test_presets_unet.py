@@ -28,12 +28,7 @@ COUNTS = {
 LDM = {  # Rombach et al. (2022), from the configuration files of its code
     "ldm-txt2img": replace(PRESETS["sd15-unet"](), tokens=1280),
     "ldm-cin256": replace(
-        PRESETS["sd15-unet"](),
-        in_channels=3,
-        channels=(192, 384, 576, 960),
-        attention=(0, 1, 1, 1),
-        heads=1,
-        tokens=512,
+        PRESETS["sd15-unet"](), in_channels=3, channels=(192, 384, 576, 960), attention=(0, 1, 1, 1), heads=1, tokens=512
     ),
 }
 FILES = {  # preset, layout -> the list of names

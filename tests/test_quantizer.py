@@ -38,9 +38,7 @@ def test_gradients_go_straight_through_and_to_the_codes_from_the_loss_alone(rng)
     module, z = quantizer(rng), latents(rng, 2, 3, 4, 4)
     z_q, indices, loss = module(z)
     upstream = torch.randn(z.shape, generator=rng, dtype=torch.float64)
-    to_z, to_codes = torch.autograd.grad(
-        (upstream * z_q).sum(), (z, module.codebook), retain_graph=True, allow_unused=True
-    )
+    to_z, to_codes = torch.autograd.grad((upstream * z_q).sum(), (z, module.codebook), retain_graph=True, allow_unused=True)
     assert torch.equal(to_z, upstream)
     assert to_codes is None
     to_z, to_codes = torch.autograd.grad(loss.sum(), (z, module.codebook))

@@ -15,9 +15,7 @@ import public  # noqa: E402
 PAGES = sorted((ROOT / "book" / "reference").glob("*.rst"))
 DIRECTIVES = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 SPOKEN_OF = set(re.findall(r"^   :(\S+): \S", DIRECTIVES, re.M))
-ROOMS = set(
-    re.findall(r"(?<!\S)tinyldm[\w.]*", " ".join(re.findall(r"^\.\. public::(.+(?:\n   tiny.+)*)", DIRECTIVES, re.M)))
-)
+ROOMS = set(re.findall(r"(?<!\S)tinyldm[\w.]*", " ".join(re.findall(r"^\.\. public::(.+(?:\n   tiny.+)*)", DIRECTIVES, re.M))))
 CONSTANTS = [e for e in public.entries() if not public.documented(e.value)]
 
 
@@ -43,8 +41,7 @@ def test_a_public_constant_is_described(entry):
 
 def test_every_package_and_every_module_at_the_root_is_open():
     here = {
-        ".".join(("tinyldm", *p.relative_to(ROOT / "tinyldm").with_suffix("").parts))
-        for p in (ROOT / "tinyldm").rglob("*.py")
+        ".".join(("tinyldm", *p.relative_to(ROOT / "tinyldm").with_suffix("").parts)) for p in (ROOT / "tinyldm").rglob("*.py")
     }
     wanted = {m.removesuffix(".__init__") for m in here if m.endswith(".__init__") or m.count(".") == 1}
     assert wanted <= public.doors().keys()
@@ -58,13 +55,7 @@ def test_the_pages_are_in_the_contents():
 
 def test_the_names_are_those_of_a_reader():
     names = {e.name for e in public.entries()}
-    assert {
-        "tl.ddim",
-        "tl.nn.UNet",
-        "tl.losses.denoising_loss",
-        "tl.train.fit",
-        "tl.nn.weights.from_pretrained",
-    } <= names
+    assert {"tl.ddim", "tl.nn.UNet", "tl.losses.denoising_loss", "tl.train.fit", "tl.nn.weights.from_pretrained"} <= names
     assert public.known()["tl.solvers.ddim"] == public.known()["tl.solvers.ddim.ddim"] == "tl.ddim"
     assert public.known()["tl.train.Budget.decay"] == "tl.train.Budget.decay"
     assert len(names) == len(public.entries())

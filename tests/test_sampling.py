@@ -9,10 +9,7 @@ from tinyldm import Condition, ddpm, seeded
 
 def test_a_step_keeps_the_generator_that_it_brings(model):
     """A bare stochastic step gets the caller's generator; one that was given its own keeps it."""
-    mine = [
-        model.sample_latents(2, steps=3, solver=partial(ddpm, generator=seeded(k)), generator=seeded(0))
-        for k in (1, 1, 2)
-    ]
+    mine = [model.sample_latents(2, steps=3, solver=partial(ddpm, generator=seeded(k)), generator=seeded(0)) for k in (1, 1, 2)]
     assert torch.equal(mine[0], mine[1])
     assert not torch.equal(mine[0], mine[2])
     bare = [model.sample_latents(2, steps=3, solver=ddpm, generator=seeded(k)) for k in (1, 1)]

@@ -94,10 +94,7 @@ def test_an_own_network_that_is_called_like_one_of_the_library_s_is_not_taken_fo
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (
-            {"parametrisation": lambda path, t: (0 * t, 1 + 0 * t)},
-            "parametrisation: expected one of x0, eps, v, .*cannot",
-        ),
+        ({"parametrisation": lambda path, t: (0 * t, 1 + 0 * t)}, "parametrisation: expected one of x0, eps, v, .*cannot"),
         ({"path": Table(torch.nn.Linear(1, 1))}, "path.numbers: expected numbers, texts or tensors: nothing else"),
         ({"path": Table([1.0, lambda t: t])}, "path.numbers: expected numbers, texts or tensors"),
     ],

@@ -103,9 +103,7 @@ def test_ddim_follows_the_ddim_scheduler(eta, row, spacing, noise):
 @pytest.mark.equation("posterior")
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 def test_ddpm_follows_the_ddpm_scheduler(spacing, noise):
-    scheduler = prepared(
-        diffusers.DDPMScheduler, variance_type="fixed_small", timestep_spacing=spacing, clip_sample=False
-    )
+    scheduler = prepared(diffusers.DDPMScheduler, variance_type="fixed_small", timestep_spacing=spacing, clip_sample=False)
     a = ours(PATH, entries(scheduler), partial(ddpm, generator=seeded(2)), noise)
     assert_same_states(a, theirs(scheduler, noise, generator=seeded(2)), 1e-9)
 

@@ -20,9 +20,7 @@ def sentences(source):
     """String literals of four words or more, f-strings' constant parts included and docstrings not, in source order."""
     tree = ast.parse(source)
     docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    found = [
-        n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in docs
-    ]
+    found = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in docs]
     texts = [node.value for node in sorted(found, key=lambda node: (node.lineno, node.col_offset))]
     return [text for text in texts if len(text.split()) >= 4 and re.search(r"\w\w", text)]
 
@@ -44,9 +42,7 @@ def test_no_sentence_is_lost():
 
 
 def at_commit(commit, path):
-    return subprocess.run(
-        ["git", "show", f"{commit}:{path}"], cwd=ROOT, check=True, capture_output=True, encoding="utf-8"
-    ).stdout
+    return subprocess.run(["git", "show", f"{commit}:{path}"], cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout
 
 
 def write(commit):

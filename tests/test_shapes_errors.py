@@ -38,14 +38,10 @@ def test_choose_returns_the_entry():
     assert choose("solver", "heun", {"euler": 1, "heun": 2}) == 2
 
 
-@pytest.mark.parametrize(
-    ("given", "meant"), [("huen", "heun"), ("EULER", "euler"), ("dpmpp2m", "dpmpp_2m"), ("dim", "ddim")]
-)
+@pytest.mark.parametrize(("given", "meant"), [("huen", "heun"), ("EULER", "euler"), ("dpmpp2m", "dpmpp_2m"), ("dim", "ddim")])
 def test_choose_names_the_argument_the_nearest_and_all_known(given, meant):
     table = dict.fromkeys(["euler", "heun", "ddim", "dpmpp_2m"])
-    with pytest.raises(
-        ValueError, match=rf"solver='{given}' is unknown; did you mean '{meant}'.*euler, heun, ddim, dpmpp_2m"
-    ):
+    with pytest.raises(ValueError, match=rf"solver='{given}' is unknown; did you mean '{meant}'.*euler, heun, ddim, dpmpp_2m"):
         choose("solver", given, table)
 
 
@@ -73,9 +69,7 @@ def test_whole_refuses_what_is_no_whole_number(value):
         whole_number("n", value, 1)
 
 
-@pytest.mark.parametrize(
-    ("value", "high", "bounds"), [(0, None, ">= 1"), (-2, 8, "from 1 to 8"), (9, 8, "from 1 to 8")]
-)
+@pytest.mark.parametrize(("value", "high", "bounds"), [(0, None, ">= 1"), (-2, 8, "from 1 to 8"), (9, 8, "from 1 to 8")])
 def test_whole_refuses_what_lies_outside(value, high, bounds):
     with pytest.raises(ValueError, match=rf"^n: expected a number of steps {bounds}, got {value}$"):
         whole_number("n", value, 1, high, "a number of steps")

@@ -157,9 +157,7 @@ def test_chapters_and_reference_lead_to_each_other(pages):
 def test_every_figure_is_a_picture_that_shows_something(page, site):
     article = page.find("article")
     images = [i["src"] for i in article.find_all("img")]
-    captions = len(
-        re.findall(r"^Figure \d+\.\d+\.$", "\n".join(s.get_text() for s in article.find_all("strong")), re.M)
-    )
+    captions = len(re.findall(r"^Figure \d+\.\d+\.$", "\n".join(s.get_text() for s in article.find_all("strong")), re.M))
     assert captions > 0
     assert len(images) + len(article.select(".flipbook")) >= captions
     for address in images:
@@ -180,9 +178,7 @@ def test_formulas_are_drawn_by_a_script_of_the_site(page, site):
     sources = [s["src"] for s in page.find_all("script", src=True) if "mathjax" in s["src"].lower()]
     assert sources
     assert page.select("div.math, span.math")
-    fonts = [
-        p.suffix for p in (site / Path(urlsplit(sources[0]).path)).parent.rglob("*") if p.suffix.startswith(".woff")
-    ]
+    fonts = [p.suffix for p in (site / Path(urlsplit(sources[0]).path)).parent.rglob("*") if p.suffix.startswith(".woff")]
     assert fonts
 
 

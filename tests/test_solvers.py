@@ -8,21 +8,7 @@ import pytest
 import torch
 from oracles import PATHS, GaussianData, scalar
 
-from tinyldm import (
-    VP,
-    Dynamics,
-    Prediction,
-    RectifiedFlow,
-    ddim,
-    ddpm,
-    dpmpp_2m,
-    euler,
-    fixed,
-    grid,
-    heun,
-    sample,
-    seeded,
-)
+from tinyldm import VP, Dynamics, Prediction, RectifiedFlow, ddim, ddpm, dpmpp_2m, euler, fixed, grid, heun, sample, seeded
 
 DATA = GaussianData(mean=0.7, std=0.6)
 STEPS = {"euler": euler, "heun": heun, "ddim": ddim, "ddpm": ddpm, "dpmpp_2m": dpmpp_2m}
@@ -120,9 +106,7 @@ def test_ancestral_steps_draw_from_bayes_posterior(path, step):
     t, s = scalar(0.8), scalar(0.5)
     at, as_, st, ss = (float(v) for v in (path.alpha(t), path.alpha(s), path.sigma(t), path.sigma(s)))
     r = at / as_
-    rows = np.array(
-        [[1, 0, 0], [as_, ss, 0], [at, r * ss, np.sqrt(st**2 - r**2 * ss**2)]]
-    )  # x0, x_s, x_t from three free noises
+    rows = np.array([[1, 0, 0], [as_, ss, 0], [at, r * ss, np.sqrt(st**2 - r**2 * ss**2)]])  # x0, x_s, x_t from three free noises
     cov = rows @ rows.T
     x0, x = 0.4, -0.7
     gain = cov[1, [0, 2]] @ np.linalg.inv(cov[np.ix_([0, 2], [0, 2])])
@@ -146,9 +130,7 @@ def test_ddim_s_eta_keeps_the_marginal(eta):
     ]
     if eta == 0:
         dynamics = Dynamics(path, known(x0, path))
-        ends = [
-            (float(ddim(dynamics, path.alpha(t) * x0 + path.sigma(t) * k, t, s, eta=0.0)[0]), 0.0) for k in (0.0, 1.0)
-        ]
+        ends = [(float(ddim(dynamics, path.alpha(t) * x0 + path.sigma(t) * k, t, s, eta=0.0)[0]), 0.0) for k in (0.0, 1.0)]
     (centre, std), (moved, _) = ends
     assert centre == pytest.approx(float(path.alpha(s) * x0), rel=1e-10)
     assert (moved - centre) ** 2 + std**2 == pytest.approx(float(path.sigma(s)) ** 2, rel=1e-10)

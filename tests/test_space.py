@@ -10,9 +10,7 @@ from tinyldm import LatentSpace, pack, seeded, unpack
 def pictures(n=6, side=8, channels=3, seed=0):
     """Images whose channels differ in mean and spread."""
     x = torch.rand(n, channels, side, side, generator=seeded(seed)) - 0.5
-    return (
-        x * torch.tensor([1.0, 0.3, 0.1])[:channels, None, None] + torch.tensor([0.2, -0.4, 0.0])[:channels, None, None]
-    )
+    return x * torch.tensor([1.0, 0.3, 0.1])[:channels, None, None] + torch.tensor([0.2, -0.4, 0.0])[:channels, None, None]
 
 
 @pytest.mark.equation("latent-scale")

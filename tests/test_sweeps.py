@@ -30,13 +30,7 @@ def test_the_two_parts_add_up_to_the_penalty_and_the_information_has_a_ceiling(n
 def test_shares_are_shares():
     for row in [*table("points"), *table("digits")]:
         for key, value in row.items():
-            if key.endswith(("precision", "recall")) or key in (
-                "encoded",
-                "prior",
-                "gaussian",
-                "diffusion",
-                "accuracy",
-            ):
+            if key.endswith(("precision", "recall")) or key in ("encoded", "prior", "gaussian", "diffusion", "accuracy"):
                 assert 0 <= value <= 1, key
 
 

@@ -25,12 +25,7 @@ CONFIGS = {
     "linear": {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02},
     "SD": {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
     "cosine": {"beta_schedule": "squaredcos_cap_v2"},
-    "zero terminal": {
-        "beta_schedule": "scaled_linear",
-        "beta_start": 0.00085,
-        "beta_end": 0.012,
-        "rescale_betas_zero_snr": True,
-    },
+    "zero terminal": {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "rescale_betas_zero_snr": True},
 }
 
 
@@ -107,15 +102,7 @@ def test_single_precision_of_a_table_is_kept_near_the_data():
         (partial(DiscreteVP, torch.full((2, 2), 0.5)), "alphas_cumprod: expected a vector"),
         *(
             (partial(DiscreteVP, torch.tensor(v)), r"alphas_cumprod: expected falling values in \[0, 1\)")
-            for v in (
-                [0.5, 0.5],
-                [0.3, 0.5],
-                [1.0, 0.5],
-                [0.9, -0.1],
-                [0.9, math.nan],
-                [math.nan, 0.5],
-                [0.9, 0.0, 0.0],
-            )
+            for v in ([0.5, 0.5], [0.3, 0.5], [1.0, 0.5], [0.9, -0.1], [0.9, math.nan], [math.nan, 0.5], [0.9, 0.0, 0.0])
         ),
         *((partial(DiscreteVP.from_betas, steps=n), "steps: expected") for n in (1, 0, 10.0)),
         *(

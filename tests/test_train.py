@@ -270,9 +270,7 @@ def test_a_checkpoint_of_another_budget_is_refused(change, said, points, tmp_pat
 
 def test_a_checkpoint_of_another_configuration_is_refused(points, tmp_path):
     run(mlp(0), points, checkpoint=tmp_path / "c")
-    with pytest.raises(
-        ValueError, match=r"another configuration; 3 tensors differ.*\(3,\) in the file, \(4,\) in the module"
-    ):
+    with pytest.raises(ValueError, match=r"another configuration; 3 tensors differ.*\(3,\) in the file, \(4,\) in the module"):
         run(mlp(0, width=4), points, checkpoint=tmp_path / "c")
     with pytest.raises(ValueError, match=r"another configuration.*absent in the module"):
         run(nn.Sequential(nn.Linear(2, 3), nn.SiLU()), points, checkpoint=tmp_path / "c")
@@ -294,9 +292,7 @@ def test_a_model_is_not_a_checkpoint(points, model, tmp_path):
         run(mlp(0), points, checkpoint=tmp_path / "model" / "model.safetensors")
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"batch": 0}, {"lr": 0.0}, {"lr": math.nan}, {"ema": 1.0}, {"ema": -0.1}]
-)
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"lr": 0.0}, {"lr": math.nan}, {"ema": 1.0}, {"ema": -0.1}])
 def test_impossible_budgets_are_refused(wrong):
     with pytest.raises(ValueError, match=rf"^{next(iter(wrong))}: expected"):
         Budget(**{"steps": 10, "batch": 2, "lr": 0.1} | wrong)

@@ -73,10 +73,7 @@ def conditioned(draw):
 
 @st.composite
 def conditional(draw):
-    return diffusers.UNet2DConditionModel, {
-        **mirrored(draw(conditioned())),
-        "out_channels": draw(st.sampled_from([1, 4])),
-    }
+    return diffusers.UNet2DConditionModel, {**mirrored(draw(conditioned())), "out_channels": draw(st.sampled_from([1, 4]))}
 
 
 @st.composite
@@ -127,9 +124,7 @@ def compare(theirs, seed, sides, masked, call):
     single = lambda v: v.float() if isinstance(v, torch.Tensor) and v.is_floating_point() else v  # noqa: E731
     with torch.no_grad():
         few = {name: single(v) for name, v in slots.items()}
-        same = {
-            n: {k: single(w) for k, w in v.items()} if isinstance(v, dict) else single(v) for n, v in keywords.items()
-        }
+        same = {n: {k: single(w) for k, w in v.items()} if isinstance(v, dict) else single(v) for n, v in keywords.items()}
         results = call(ours, leaves["x"].float(), clock, few, {}), call(theirs, leaves["x"].float(), clock, {}, same)
         for i, (mine, other) in enumerate(zip(*results, strict=True)):
             assert_same(mine, other, f"output {i}")
@@ -177,9 +172,7 @@ def test_a_controlnet_is_diffusers_controlnet(model, sides, seed):
 
     def call(module, x, t, slots, keywords):
         rng = torch.Generator().manual_seed(7)
-        hint = torch.rand(
-            len(x), theirs.config.conditioning_channels, *(factor * s for s in x.shape[2:]), generator=rng
-        )
+        hint = torch.rand(len(x), theirs.config.conditioning_channels, *(factor * s for s in x.shape[2:]), generator=rng)
         if isinstance(module, ControlNet):
             return module(x, t, Condition(**slots), hint.to(x), scale=0.7)
         down, middle = module(

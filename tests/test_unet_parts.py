@@ -27,10 +27,7 @@ def test_the_residual_block_is_that_of_diffusers(cin, cout, scale_shift, rng):
         eps=1e-5,
         time_embedding_norm="scale_shift" if scale_shift else "default",
     ).double()
-    renamed = {
-        ".".join([NAMES.get(k.split(".")[0], k.split(".")[0]), k.split(".")[1]]): v
-        for k, v in ours.state_dict().items()
-    }
+    renamed = {".".join([NAMES.get(k.split(".")[0], k.split(".")[0]), k.split(".")[1]]): v for k, v in ours.state_dict().items()}
     theirs.load_state_dict(renamed)
     x = torch.randn(2, cin, 5, 3, generator=rng, dtype=torch.float64)
     emb = torch.randn(2, 6, generator=rng, dtype=torch.float64)

@@ -222,9 +222,7 @@ def shown(page, indices):
     sheet = decode(base64.b64decode(re.search(r"url\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", page)[1]))
     assert f"background-size:{100 * cols}% {100 * rows}%" in page
     height, width = sheet.shape[0] // rows, sheet.shape[1] // cols
-    shown_width, most = (
-        int(re.search(pattern, page)[1]) for pattern in (r"aspect-ratio:(\d+)/", r'style="max-width:(\d+)px')
-    )
+    shown_width, most = (int(re.search(pattern, page)[1]) for pattern in (r"aspect-ratio:(\d+)/", r'style="max-width:(\d+)px'))
     assert shown_width == most
     # what CSS means by a percentage: that share of what the sheet is larger than the window
     top, left = round(shares[1] * (sheet.shape[0] - height)), round(shares[0] * (sheet.shape[1] - width))

@@ -17,9 +17,7 @@ from tinyldm.viz import blocks, pieces
 DIT = MMDiTConfig(classes=10, patch=2, width=32, blocks=3)
 TEXT = MMDiTConfig(width=32, blocks=2, tokens=5, vector=7)
 LAST = MMDiTConfig(width=32, blocks=1, tokens=5, vector=7)  # a text that ends in its first block
-FLUX = MMDiTConfig(
-    width=32, blocks=2, singles=3, tokens=5, vector=7, guidance=True, side=0, rope=(0, 4, 4), qk_norm=True
-)
+FLUX = MMDiTConfig(width=32, blocks=2, singles=3, tokens=5, vector=7, guidance=True, side=0, rope=(0, 4, 4), qk_norm=True)
 ALL = {"dit": DIT, "text": TEXT, "last": LAST, "flux": FLUX, **{n: PRESETS[n]() for n in ("sd3-mmdit", "flux-mmdit")}}
 each = pytest.mark.parametrize("config", ALL.values(), ids=ALL)
 
@@ -62,9 +60,7 @@ def test_a_stream_weighs_what_its_formula_says():
 def test_sd3_is_a_third_modulation():
     found = pieces(on_meta(PRESETS["sd3-mmdit"]()))
     w, share = 1536, sum(p.parameters for p in found if p.kind == "modulation")
-    assert share == (24 + 23) * 6 * (w**2 + w) + 2 * 2 * (
-        w**2 + w
-    )  # with the ending text's two and the last norm's two
+    assert share == (24 + 23) * 6 * (w**2 + w) + 2 * 2 * (w**2 + w)  # with the ending text's two and the last norm's two
 
 
 @each

@@ -123,10 +123,7 @@ def test_another_layout_is_recognised(module):
         ({"mid_block_add_attention": False}, "mid_block_add_attention: expected True"),
         ({"use_quant_conv": False}, "use_post_quant_conv: expected False"),
         ({"out_channels": 1}, "out_channels: expected 3"),
-        (
-            {"down_block_types": ["DownEncoderBlock2D", "CrossAttnDownBlock2D"]},
-            "down_block_types='CrossAttnDownBlock2D'",
-        ),
+        ({"down_block_types": ["DownEncoderBlock2D", "CrossAttnDownBlock2D"]}, "down_block_types='CrossAttnDownBlock2D'"),
         ({"up_block_types": ["UpDecoderBlock2D"] * 2}, "up_block_types: expected the mirror"),
         ({"down_block_types": ["DownEncoderBlock2D"]}, "down_block_types: expected 2, one a level"),
         ({"latent_chanels": 4}, "config option='latent_chanels' is unknown; did you mean 'latent_channels'"),
@@ -142,9 +139,7 @@ def test_options_that_we_do_not_have_are_refused_by_name(change, said, module, t
         weights.build(config | change)
 
 
-@pytest.mark.parametrize(
-    "config", [PointCoderConfig(), UNetConfig(), FeatureNetConfig()], ids=lambda c: type(c).__name__
-)
+@pytest.mark.parametrize("config", [PointCoderConfig(), UNetConfig(), FeatureNetConfig()], ids=lambda c: type(c).__name__)
 def test_our_own_networks_travel_too(config, tmp_path):
     module = seeded_build(config)
     weights.save_pretrained(module, tmp_path / "m")

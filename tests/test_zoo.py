@@ -170,8 +170,6 @@ def test_samples_of_one_digit_differ_like_real_ones(real, drawn):
 
 def test_the_same_seed_draws_the_same_digits():
     model, labels = zoo.load("digits"), torch.tensor([3, 8])
-    first, second, other = (
-        model.sample(2, tl.Condition(labels), steps=4, generator=tl.seeded(seed)) for seed in (5, 5, 6)
-    )
+    first, second, other = (model.sample(2, tl.Condition(labels), steps=4, generator=tl.seeded(seed)) for seed in (5, 5, 6))
     assert torch.equal(first, second)
     assert (first - other).abs().max() > 0.1

@@ -16,9 +16,7 @@ from .path import Path
 from .runtime import SCALES
 
 CLASSES = "classes.json"  # beside a model: what its labels are called
-Trained = tuple[
-    LatentDiffusion, Callable[[], dict[str, float]], list[str]
-]  # the model, its measures, its classes' names
+Trained = tuple[LatentDiffusion, Callable[[], dict[str, float]], list[str]]  # the model, its measures, its classes' names
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,9 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--size", type=int, default=32, help="side of your own pictures in pixels (default 32)")
     train.add_argument("--out", default="model", help="folder of the run, for 'sample --model' (default: model)")
     draw = command("sample", "draw pictures with a trained model")
-    draw.add_argument(
-        "--model", default="digits", help="a name from 'list', or the folder of a run or a model (default: digits)"
-    )
+    draw.add_argument("--model", default="digits", help="a name from 'list', or the folder of a run or a model (default: digits)")
     draw.add_argument("--label", help="which class, as a number or a name (default: each in turn)")
     draw.add_argument("--n", type=int, default=20, help="how many (default 20)")
     draw.add_argument("--steps", type=int, default=25, help="solver steps (default 25)")
@@ -103,9 +99,7 @@ def _write(path: FilePath, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def _picture(
-    model: LatentDiffusion, seed: int, out: FilePath, n: int = 100, label: int | None = None, **options: Any
-) -> None:
+def _picture(model: LatentDiffusion, seed: int, out: FilePath, n: int = 100, label: int | None = None, **options: Any) -> None:
     import torch
 
     from .nn import Condition
@@ -140,9 +134,7 @@ def _sample(args: argparse.Namespace) -> None:
         folder = folder / "model"
     model = LatentDiffusion.load(folder) if folder.is_dir() else zoo.load(args.model)
     whole = isinstance(model, LatentDiffusion)
-    expect(
-        whole, "model", args.model, "a latent diffusion model; this is a single network, which draws nothing by itself"
-    )
+    expect(whole, "model", args.model, "a latent diffusion model; this is a single network, which draws nothing by itself")
     options = {"steps": args.steps, "solver": args.solver, "guidance": args.guidance}
     label = _label(args.label, folder / CLASSES)
     _picture(model.to(device()), args.seed, FilePath(args.out), args.n, label, **options)

@@ -51,9 +51,7 @@ class Dynamics:
         expect(eta >= 0, "eta", eta, "a number >= 0 (0 = the ODE, 1 = Anderson's reverse SDE)")
         t = torch.as_tensor(t)
         moment = self.path.at(t)
-        expect(
-            isinstance(moment.alpha, Tensor) or moment.alpha > 0, "t", "alpha(t) = 0", "a time at which data is left"
-        )
+        expect(isinstance(moment.alpha, Tensor) or moment.alpha > 0, "t", "alpha(t) = 0", "a time at which data is left")
         f, g2 = self.path.f(t), self.path.g2(t)
         drift = mix(f, x, -(1 + eta**2) / 2 * g2, self.score(x, t))
         return drift, torch.as_tensor(expand(eta * torch.sqrt(g2), x)).to(x).expand_as(x)

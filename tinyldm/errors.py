@@ -48,9 +48,7 @@ def time_grid(argument: str, ts: Tensor | Sequence[float], rising: bool = False)
     Raises ``ValueError`` unless it is a vector of two or more strictly falling (``rising``: rising) numbers.
     """
     given = ts.detach().to("cpu", torch.float64) if isinstance(ts, Tensor) else torch.as_tensor(ts, dtype=torch.float64)
-    expect(
-        given.ndim == 1 and len(given) >= 2, argument, f"shape {tuple(given.shape)}", "a vector of at least two times"
-    )
+    expect(given.ndim == 1 and len(given) >= 2, argument, f"shape {tuple(given.shape)}", "a vector of at least two times")
     steps = given.diff() if rising else -given.diff()
     if not (steps > 0).all():
         i = int((~(steps > 0)).nonzero()[0])

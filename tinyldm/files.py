@@ -50,9 +50,7 @@ def locked(target: str | os.PathLike, argument: str) -> Iterator[None]:
     with file:
         if not _alone(file):
             file.seek(0)
-            raise ValueError(
-                f"{argument}: {target} is being written by process {file.read() or '?'}; name another file"
-            )
+            raise ValueError(f"{argument}: {target} is being written by process {file.read() or '?'}; name another file")
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -20,9 +20,7 @@ from .runtime import seeded
 
 Fact = str | list[float]
 PLAIN = (type(None), bool, int, float, complex, str, bytes, os.PathLike, torch.dtype, torch.device)
-CLOSE = (
-    1e-4  # of a tensor's norm: numbers that were computed again, with other threads, are the same; a changed row is not
-)
+CLOSE = 1e-4  # of a tensor's norm: numbers that were computed again, with other threads, are the same; a changed row is not
 DEEP = 6  # objects inside objects that are looked at
 LONG = 80  # characters of a fact; of longer ones the digest is kept
 ROWS = 1024  # of a tensor, at once
@@ -56,9 +54,7 @@ def fingerprint(
 def differences(saved: Mapping[str, Fact], now: Mapping[str, Fact]) -> dict[str, str]:
     """What differs between two fingerprints, by name: "was ..., is ..."."""
     names = [*now, *(name for name in saved if name not in now)]
-    return {
-        name: _change(saved.get(name), now.get(name)) for name in names if not _same(saved.get(name), now.get(name))
-    }
+    return {name: _change(saved.get(name), now.get(name)) for name in names if not _same(saved.get(name), now.get(name))}
 
 
 def told(name: str, value: Any, seen: dict[int, Any], deep: int = DEEP) -> Iterator[tuple[str, Fact]]:
@@ -108,9 +104,7 @@ def _reads(function: FunctionType) -> dict[str, Any]:
     """The values that a function's code reads from outside, by name; of a global function that holds none, its name alone."""
     code, outside = function.__code__, function.__globals__
     reads = {name: outside[name] for name in sorted(_global_names(code)) if name in outside}
-    named = {
-        name: v.__qualname__ if isinstance(v, FunctionType) and not v.__closure__ else v for name, v in reads.items()
-    }
+    named = {name: v.__qualname__ if isinstance(v, FunctionType) and not v.__closure__ else v for name, v in reads.items()}
     free = {name: cell.cell_contents for name, cell in zip(code.co_freevars, function.__closure__ or ())}
     defaults = {"defaults": function.__defaults__, "options": function.__kwdefaults__}
     return {**named, **free, **{name: value for name, value in defaults.items() if value}}

@@ -22,15 +22,7 @@ from .nn.packing import pack, unpack
 from .nn.weights import bare, load_state, open_state
 from .path import Path
 from .runtime import normal
-from .saved import (
-    describe_network,
-    describe_parametrisation,
-    describe_path,
-    digest,
-    remake_network,
-    remake_path,
-    stored,
-)
+from .saved import describe_network, describe_parametrisation, describe_path, digest, remake_network, remake_path, stored
 from .solvers import STEPS, Solver, Step, sample
 from .solvers.grids import grid
 from .solvers.loop import told
@@ -165,9 +157,7 @@ class LatentDiffusion:
         model = cls(
             LatentSpace(coder, config["scale"], config["shift"], config.get("pack", 1)),
             Denoiser(
-                remake_network("net", config["denoiser"], net),
-                remake_path(config["path"], path),
-                config["parametrisation"],
+                remake_network("net", config["denoiser"], net), remake_path(config["path"], path), config["parametrisation"]
             ),
             tuple(config["latent"]),
         )

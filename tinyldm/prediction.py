@@ -68,9 +68,7 @@ def target(parametrisation: str | Row, path: Path, x0: Tensor, eps: Tensor, t: T
     in_range("t", t, 0.0, 1.0)
     a, b = (torch.as_tensor(c) for c in _row(parametrisation, path, t))
     if t.device.type == "cpu":
-        expect(
-            bool((a.isfinite() & b.isfinite()).all()), "t", t.tolist(), f"times at which {parametrisation!r} is finite"
-        )
+        expect(bool((a.isfinite() & b.isfinite()).all()), "t", t.tolist(), f"times at which {parametrisation!r} is finite")
     return mix(a, x0, b, eps)
 
 

@@ -57,12 +57,7 @@ def describe_network(module: nn.Module) -> dict[str, Any]:
 def describe_parametrisation(parametrisation: str | Row) -> str:
     """Its name. Raises ``ValueError`` for a function, which no file can hold."""
     named = isinstance(parametrisation, str)
-    expect(
-        named,
-        "parametrisation",
-        repr(parametrisation),
-        f"one of {', '.join(PARAMETRISATIONS)}: a function cannot be saved",
-    )
+    expect(named, "parametrisation", repr(parametrisation), f"one of {', '.join(PARAMETRISATIONS)}: a function cannot be saved")
     return str(parametrisation)
 
 
@@ -85,9 +80,7 @@ def remake_network(argument: str, said: Mapping[str, Any], given: nn.Module | No
         return bare(_checked(argument, said, given, describe_network, nn.Module))
     kind = said.get("_class_name", "AutoencoderKL" if argument == "autoencoder" else "UNet")  # what is said of others
     expect(given is None, argument, type(given).__name__, f"None: this model was saved with the library's own {kind}")
-    return (
-        AutoencoderConfig.from_dict(said).build() if kind == "AutoencoderKL" else build({**said, "_class_name": kind})
-    )
+    return AutoencoderConfig.from_dict(said).build() if kind == "AutoencoderKL" else build({**said, "_class_name": kind})
 
 
 def _checked(argument: str, said: Mapping[str, Any], given: Any, describe: Callable[[Any], dict], base: type) -> Any:

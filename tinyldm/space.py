@@ -108,9 +108,7 @@ class LatentSpace:
         """The number, or the numbers of the channels as (c, 1, 1), to go with latents z (N, c, h, w)."""
         if isinstance(value, float):
             return value
-        expect(
-            len(value) == z.shape[1], "scale, shift", f"{len(value)} channels", f"{z.shape[1]}, those of the latents"
-        )
+        expect(len(value) == z.shape[1], "scale, shift", f"{len(value)} channels", f"{z.shape[1]}, those of the latents")
         return value.to(z)[:, None, None]
 
     def __repr__(self) -> str:

@@ -174,9 +174,7 @@ def _same_run(path: str | os.PathLike, saved: dict[str, Fact], now: dict[str, Fa
         return
     listed = [f"{name} {change}" for name, change in changed.items()]
     more = f" and {len(listed) - 4} more" if len(listed) > 4 else ""
-    cure = (
-        "extend=True goes on to the larger budget" if longer else "name another file for this run, or delete that one"
-    )
+    cure = "extend=True goes on to the larger budget" if longer else "name another file for this run, or delete that one"
     raise ValueError(f"checkpoint: {path} is of another run ({'; '.join(listed[:4])}{more}); {cure}")
 
 
@@ -224,9 +222,7 @@ def fit(
     return run.losses.cpu()
 
 
-def _train(
-    run: Run, loss: Loss, data: InMemory, save: Callable[[], None], every: float, label: str, progress: bool
-) -> None:
+def _train(run: Run, loss: Loss, data: InMemory, save: Callable[[], None], every: float, label: str, progress: bool) -> None:
     """Bring the run to the end of its budget; ``save`` after each ``every`` seconds and at the end."""
     steps, batch_size = run.budget.steps, run.budget.batch
     run.module.train()

@@ -55,9 +55,7 @@ def modules() -> dict[str, ModuleType]:
 def doors() -> dict[str, dict[str, Any]]:
     """What each package, module at the root or listed module offers, the shortest names first."""
     every = modules()
-    listed = {
-        v.__name__ for m in every.values() for n in getattr(m, "__all__", []) if inspect.ismodule(v := vars(m)[n])
-    }
+    listed = {v.__name__ for m in every.values() for n in getattr(m, "__all__", []) if inspect.ismodule(v := vars(m)[n])}
     found = {}
     for name, module in sorted(every.items(), key=lambda item: (item[0].count("."), item[0])):
         if hasattr(module, "__path__") or name.count(".") == 1 or name in listed:

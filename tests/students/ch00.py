@@ -69,12 +69,7 @@ MISTAKES = [
     ("00-1", f"x0 + {S} * eps", "not faded", "sign"),
     ("00-1", f"{A} * x0 + ({A} ** 2 - 1).sqrt() * eps", "negative number", "sum"),
     ("00-1", "alpha * x0 + (1 - alpha**2).sqrt() * eps", "RuntimeError", "sign"),  # no batch dimension
-    (
-        "00-1",
-        f"{A4} * x0 + (1 - {A4} ** 2).sqrt() * eps",
-        r"shape \(6, 1, 6, 2\), expected \(6, 2\)",
-        "sum",
-    ),  # four ranks only
+    ("00-1", f"{A4} * x0 + (1 - {A4} ** 2).sqrt() * eps", r"shape \(6, 1, 6, 2\), expected \(6, 2\)", "sum"),  # four ranks only
     ("00-1", f"({A} * x0 + {S} * eps).mean()", "averaged", "summed"),
     ("00-1", f"({A} * x0 + {S} * eps).sum()", "summed", "averaged"),
     ("00-2", "alpha * x + sigma * v", "sign of the v term", "root"),
@@ -128,18 +123,8 @@ MISTAKES = [
     ("00-3", "db(4 / (x - y).flatten(1).var(1))", "variance of the error", "sum"),
     ("00-5", edited(("u.x0 +", "c.x0 +")), "one of the two predictions", "noise"),
     ("00-5", edited(("u.eps +", "c.eps +")), "one of the two predictions", "noise"),
-    (
-        "00-5",
-        edited(("u.x0 +", "c.x0 +"), ("sigma(s)", "sigma(t)")),
-        "one of the two predictions only.*keep their noise",
-        "sign",
-    ),
-    (
-        "00-5",
-        edited(("alpha(s)", "sigma_(s)"), ("sigma(s)", "alpha(s)"), ("sigma_(s)", "sigma(s)")),
-        "changed places",
-        "sign",
-    ),
+    ("00-5", edited(("u.x0 +", "c.x0 +"), ("sigma(s)", "sigma(t)")), "one of the two predictions only.*keep their noise", "sign"),
+    ("00-5", edited(("alpha(s)", "sigma_(s)"), ("sigma(s)", "alpha(s)"), ("sigma_(s)", "sigma(s)")), "changed places", "sign"),
     ("00-5", edited(("ts[:-1], ts[1:]", "ts.flip(0)[:-1], ts.flip(0)[1:]")), "backwards", "sign"),
     ("00-5", edited(("ts[:-1], ts[1:]", "ts[:-2], ts[1:-1]")), "last step is not taken", "sign"),
     ("00-5", edited(("return x", "return x0")), "predicted data", "sign"),
@@ -157,19 +142,11 @@ UNTRUE = [
     ("00-2", "-sigma * x - alpha * v", r"e\+0"),  # "1.3e+02 %" is no way to say how much
     ("00-3", "db(2 / mse(x, y).sqrt(), 1)", "sum"),  # the factor 20 is missing, nothing was averaged
     ("00-3", "db(4 / (x - y).flatten(1).var(1))", " 0 %"),
-    (
-        "00-3",
-        "db(4 / ((x - y) ** 2).mean((2, 3)))",
-        "numbers are right",
-    ),  # a PSNR a channel; right for one channel only
+    ("00-3", "db(4 / ((x - y) ** 2).mean((2, 3)))", "numbers are right"),  # a PSNR a channel; right for one channel only
     ("00-5", edited(("u.x0 +", "c.x0 +")), "sign|root|both"),  # mended in one prediction only
     ("00-5", edited(("u.eps +", "c.eps +")), "sign|root|both"),
     ("00-5", edited(("on(x, t), off(x, t)", "on(x, s), off(x, s)")), "as at the old time"),
-    (
-        "00-5",
-        edited(("ts[:-1], ts[1:]", "ts.flip(0)[1:], ts.flip(0)[:-1]")),
-        "constant|term",
-    ),  # the loop runs backwards
+    ("00-5", edited(("ts[:-1], ts[1:]", "ts.flip(0)[1:], ts.flip(0)[:-1]")), "constant|term"),  # the loop runs backwards
     ("00-5", edited(("ts[:-1], ts[1:]", "ts[:-2], ts[1:-1]")), " 0 %"),  # one step too few
     ("00-5", edited(("return x", "return x0")), " 0 %"),
     ("00-5", edited(("eps\nreturn x", "eps\n    return x")), "sign|root"),  # returns inside the loop

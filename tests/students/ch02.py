@@ -24,10 +24,7 @@ RIGHT = [
     ("02-1", "(log_weights.float().T.logsumexp(1) - torch.tensor(float(log_weights.shape[0])).log())"),
     ("02-1", "tl.likelihood.importance_bound(log_weights).tolist()"),
     ("02-2", GAP),
-    (
-        "02-2",
-        "p = np.linalg.inv(covariance.numpy())\nreturn 0.5 * (np.log(np.diag(p)).sum() - np.linalg.slogdet(p)[1])",
-    ),
+    ("02-2", "p = np.linalg.inv(covariance.numpy())\nreturn 0.5 * (np.log(np.diag(p)).sum() - np.linalg.slogdet(p)[1])"),
     (
         "02-2",
         "mvn = torch.distributions.MultivariateNormal\nm = torch.zeros(len(covariance)).double()\n"
@@ -45,11 +42,7 @@ RIGHT = [
     ("02-4", "C"),
     ("02-4", " (c) "),
     ("02-5", BOUND),
-    (
-        "02-5",
-        "q = tl.DiagonalGaussian(mean, logvar)\n"
-        "return tl.losses.negative_elbo(x, decode(q.sample_with(eps)), q, variance)",
-    ),
+    ("02-5", "q = tl.DiagonalGaussian(mean, logvar)\nreturn tl.losses.negative_elbo(x, decode(q.sample_with(eps)), q, variance)"),
     (
         "02-5",
         "z = mean + torch.sqrt(torch.exp(logvar)) * eps\n"

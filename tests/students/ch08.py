@@ -133,12 +133,7 @@ MISTAKES = [
     ("08-4", "a", "not how large", "sign"),
     ("08-4", "b", "equally fast", "sign"),
     ("08-4", "d", "twice as often", "sign"),
-    (
-        "08-1",
-        lambda u, x, t, s: x + (s - t) * (u(x, t) + u(x + u(x, t), s)) / 2,
-        "look ahead.*length of the step",
-        "sign",
-    ),
+    ("08-1", lambda u, x, t, s: x + (s - t) * (u(x, t) + u(x + u(x, t), s)) / 2, "look ahead.*length of the step", "sign"),
     ("08-1", lambda u, x, t, s: x + (s - t) * (u(x + (s - t) * u(x, t), s) - u(x, t)) / 2, "difference", "sign"),
     ("08-2", lambda x, y, a, b, c, d: c * y + d * (x - y) / b, "alpha is missing", "sign"),
     ("08-2", lambda x, y, a, b, c, d: a * y + d * (x - a * y) / b, "old time", "sign"),

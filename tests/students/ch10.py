@@ -54,9 +54,7 @@ def weights_counted(cin, cout, width):
     return sum(p.numel() for p in ResBlock(cin, cout, 1, width).parameters())
 
 
-def forward(
-    start="[h]", push="h = layer(h)\n        stack.append(h)", pop="stack.pop()", pair="[h, {}]", end="return h"
-):
+def forward(start="[h]", push="h = layer(h)\n        stack.append(h)", pop="stack.pop()", pair="[h, {}]", end="return h"):
     text = f"""
 def forward(x, first, down, middle, up):
     h = first(x)

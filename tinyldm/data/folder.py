@@ -16,11 +16,7 @@ SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 
 def load_folder(
-    split: str,
-    size: int | None = None,
-    path: str | os.PathLike | None = None,
-    broken: str = "refuse",
-    test_share: float = 0.1,
+    split: str, size: int | None = None, path: str | os.PathLike | None = None, broken: str = "refuse", test_share: float = 0.1
 ) -> InMemory:
     """Middle squares of pictures: "image" (N, 3, size, size) float32 in [-1, 1] and "file", their N names below ``path``.
 

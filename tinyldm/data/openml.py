@@ -76,9 +76,7 @@ def _fetch(name: str, home: Path) -> tuple[Tensor, Tensor]:
     found = f"a table of shape {tuple(pixels.shape)} from OpenML"
     expect(tuple(pixels.shape) == shape, name, found, f"one of shape {shape}")
     image = pixels.to(torch.uint8)
-    expect(
-        torch.equal(image.double(), pixels), name, "others from OpenML", "pixels that are whole numbers from 0 to 255"
-    )
+    expect(torch.equal(image.double(), pixels), name, "others from OpenML", "pixels that are whole numbers from 0 to 255")
     known = sorted(set(classes.tolist()))
     expect(known == list(range(10)), name, f"{known} from OpenML", "the labels 0 to 9")
     return image.reshape(rows, *source.shape).contiguous(), classes.to(torch.uint8)

@@ -19,18 +19,8 @@ COLORS = {
     "blue": (0.13, 0.38, 0.78),
     "purple": (0.56, 0.27, 0.68),
 }
-BACKGROUNDS = {
-    "white": (1.0, 1.0, 1.0),
-    "black": (0.0, 0.0, 0.0),
-    "grey": (0.55, 0.55, 0.55),
-    "brown": (0.36, 0.24, 0.17),
-}
-RELATIONS = {
-    "left of": (0, -1),
-    "right of": (0, 1),
-    "above": (1, 1),
-    "below": (1, -1),
-}  # axis, and where on it the first is
+BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.55, 0.55, 0.55), "brown": (0.36, 0.24, 0.17)}
+RELATIONS = {"left of": (0, -1), "right of": (0, 1), "above": (1, 1), "below": (1, -1)}  # axis, and where on it the first is
 
 
 Outline = Callable[[Tensor, Tensor], Tensor]

@@ -41,25 +41,15 @@ def source_notebook(chapter: FilePath) -> Any:
             new_markdown_cell(plain_statement(statement, id), metadata=_marks(f"statement-{id}", locked=True)),
             new_code_cell(hide_solution(stub, solution), metadata=_marks(f"answer-{id}", solution=True)),
             new_code_cell(
-                f"assert {check.strip()}",
-                metadata=_marks(f"check-{id}", locked=True, grade=True, points=EXERCISES[id].points),
+                f"assert {check.strip()}", metadata=_marks(f"check-{id}", locked=True, grade=True, points=EXERCISES[id].points)
             ),
         ]
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     return new_notebook(cells=out, metadata={"kernelspec": kernel})
 
 
-def _marks(
-    grade_id: str, locked: bool = False, solution: bool = False, grade: bool = False, points: int | None = None
-) -> dict:
-    marks = {
-        "grade": grade,
-        "grade_id": grade_id,
-        "locked": locked,
-        "schema_version": 3,
-        "solution": solution,
-        "task": False,
-    }
+def _marks(grade_id: str, locked: bool = False, solution: bool = False, grade: bool = False, points: int | None = None) -> dict:
+    marks = {"grade": grade, "grade_id": grade_id, "locked": locked, "schema_version": 3, "solution": solution, "task": False}
     return {"nbgrader": marks | ({"points": points} if grade else {})}
 
 

@@ -115,9 +115,7 @@ def call(answer: Any, arguments: Mapping[str, Any]) -> Any:
         raise NotYetError(f"your function stopped with {what} (the shapes were {shapes})") from None
     for name, before, after in zip(arguments, arguments.values(), copies, strict=True):
         if isinstance(before, Tensor) and not torch.equal(before, after):
-            raise NotYetError(
-                f"your function changes its argument `{name}` in place; leave what you are given as it was."
-            )
+            raise NotYetError(f"your function changes its argument `{name}` in place; leave what you are given as it was.")
     if result is None:
         raise NotYetError("your function returns nothing (None); is a `return` missing?")
     return result
@@ -147,9 +145,7 @@ class Trial:
 
     def known(self, given: Sequence[Any], known: Iterable[tuple[Function, str]]) -> str | None:
         """The sentence of the first wrong function that agrees on all cases."""
-        results = list(zip(self.cases, map(as_tensor, given), strict=True))[
-            ::-1
-        ]  # tables end with their smallest cases
+        results = list(zip(self.cases, map(as_tensor, given), strict=True))[::-1]  # tables end with their smallest cases
         for function, message in known:
             looked = self.look(function)
             if all(self._agrees(looked, case, tensor) for case, tensor in results):

@@ -52,9 +52,7 @@ def gaussian_baseline(z: Tensor, n: int, generator: torch.Generator) -> Tensor:
     return ((noise * values.clamp(min=0).sqrt()) @ vectors.T + flat.mean(0)).float().unflatten(1, z.shape[1:])
 
 
-def measure(
-    model: LatentDiffusion, judge: Judge, n: int = 1000, guidance: float = 1.0, seed: int = 0
-) -> dict[str, float]:
+def measure(model: LatentDiffusion, judge: Judge, n: int = 1000, guidance: float = 1.0, seed: int = 0) -> dict[str, float]:
     """What a reader wants to know of a digits model, each number beside the one to compare it with.
 
     n class-conditional samples at this guidance, equally many of each digit. Keys ending in "_real" or "_gaussian" are

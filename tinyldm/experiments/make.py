@@ -28,17 +28,7 @@ from ..runtime import seeded
 from ..space import LatentSpace
 from ..zoo import HERE
 from .digits import DIGITS, digits_judge, measure, train_digits
-from .photos import (
-    FEATURES,
-    OBJECTIVE,
-    ROUNDS,
-    SEED,
-    SHIPPED,
-    patch_components,
-    photos_config,
-    train_autoencoder,
-    train_features,
-)
+from .photos import FEATURES, OBJECTIVE, ROUNDS, SEED, SHIPPED, patch_components, photos_config, train_autoencoder, train_features
 
 SEEDS = (0, 1, 2)
 
@@ -153,11 +143,7 @@ MAKERS: dict[str, Callable[[], dict[str, Any]]] = {
 
 def main(name: str) -> None:
     """Make one model and write its card."""
-    card = {
-        **choose("model", name, MAKERS)(),
-        "command": f"python -m tinyldm.experiments.make {name}",
-        "licence": "MIT",
-    }
+    card = {**choose("model", name, MAKERS)(), "command": f"python -m tinyldm.experiments.make {name}", "licence": "MIT"}
     with atomic_file(HERE / name / "card.json") as temporary:
         temporary.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 

@@ -21,13 +21,7 @@ from ..losses import (
     reconstruction_error,
 )
 from ..losses.pretext import pretext_loss
-from ..nn import (
-    AutoencoderConfig,
-    AutoencoderKL,
-    DiscriminatorConfig,
-    FeatureNet,
-    FeatureNetConfig,
-)
+from ..nn import AutoencoderConfig, AutoencoderKL, DiscriminatorConfig, FeatureNet, FeatureNetConfig
 from ..runtime import device, reseeded, seeded
 from ..train import Budget, Loss, fit
 
@@ -133,11 +127,7 @@ def compression_loss(objective: Objective, features: Features | None = None) -> 
         if needed and features is not None:
             error = error + objective.perceptual * perceptual_distance(features, x, x_hat).mean()
         total = error + objective.kl_weight * posterior.kl().mean() / posterior.mean[0].numel()
-        return (
-            total + adversarial_loss(module, x, x_hat, error, objective)
-            if isinstance(module, AutoencoderGAN)
-            else total
-        )
+        return total + adversarial_loss(module, x, x_hat, error, objective) if isinstance(module, AutoencoderGAN) else total
 
     return loss
 

@@ -78,9 +78,7 @@ def points_codebook(
     return module, fit(module, loss, data, budget, generator=seeded(seed), label="codebook", progress=progress)
 
 
-def points_gan(
-    points: Tensor, latents: int = 2, *, steps: int | None = None, seed: int = 0, progress: bool = False
-) -> nn.Module:
+def points_gan(points: Tensor, latents: int = 2, *, steps: int | None = None, seed: int = 0, progress: bool = False) -> nn.Module:
     """A generator (B, latents) -> (B, D) trained on points (N, D) against a discriminator, with the hinge losses.
 
     An update of the discriminator, then one of the generator; what is returned is the moving average of the latter's

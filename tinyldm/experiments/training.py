@@ -67,14 +67,7 @@ def latents(space: LatentSpace, images: InMemory, generator: torch.Generator) ->
 
 
 def train_denoiser(
-    config: Config,
-    path: Path,
-    parametrisation: str,
-    data: InMemory,
-    budget: Budget,
-    *,
-    seed: int = 0,
-    progress: bool = True,
+    config: Config, path: Path, parametrisation: str, data: InMemory, budget: Budget, *, seed: int = 0, progress: bool = True
 ) -> tuple[Denoiser, Tensor]:
     """A fresh network trained on "latent" (N, ...), if there are any with "label" (N,), and its loss history."""
     net: Any = config.seeded(seed).to(device())

@@ -76,9 +76,7 @@ def kl_diagonal_gaussians(mean1: Tensor, logvar1: Tensor, mean2: Tensor, logvar2
     All four (B, ...), alike. Raises ``ValueError`` for shapes that differ. Implements :eq:`kl-two-gaussians`.
     """
     first, second = DiagonalGaussian(mean1, logvar1), DiagonalGaussian(mean2, logvar2)
-    expect(
-        mean1.shape == mean2.shape, "mean2", f"shape {tuple(mean2.shape)}", f"the shape of mean1, {tuple(mean1.shape)}"
-    )
+    expect(mean1.shape == mean2.shape, "mean2", f"shape {tuple(mean2.shape)}", f"the shape of mean1, {tuple(mean1.shape)}")
     squares = (first.mean - second.mean) ** 2 * torch.exp(-second.logvar)
     shift = first.logvar - second.logvar
     return _total(squares + torch.expm1(shift) - shift) / 2

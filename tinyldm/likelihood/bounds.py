@@ -11,10 +11,7 @@ from ..gaussian import DiagonalGaussian
 
 
 def log_weights(
-    log_joint: Callable[[Tensor], Tensor],
-    posterior: DiagonalGaussian,
-    draws: int,
-    generator: torch.Generator | None = None,
+    log_joint: Callable[[Tensor], Tensor], posterior: DiagonalGaussian, draws: int, generator: torch.Generator | None = None
 ) -> Tensor:
     """log p(x, z) - log q(z | x) in nats at ``draws`` samples z of the posterior for each x, (draws, B).
 
@@ -53,12 +50,7 @@ def score_function_surrogate(values: Tensor, log_prob: Tensor, baseline: Tensor 
     ``values`` to the loss. Raises ``ValueError`` for shapes that differ. Implements :eq:`score-function`.
     Source: Williams (1992), section 4; Ranganath et al. (2014), section 2.
     """
-    expect(
-        log_prob.shape == values.shape,
-        "log_prob",
-        f"shape {tuple(log_prob.shape)}",
-        f"as values, {tuple(values.shape)}",
-    )
+    expect(log_prob.shape == values.shape, "log_prob", f"shape {tuple(log_prob.shape)}", f"as values, {tuple(values.shape)}")
     if isinstance(baseline, Tensor):
         given = tuple(baseline.shape)
         expect(given in ((), tuple(values.shape)), "baseline", f"shape {given}", f"() or {tuple(values.shape)}")

@@ -51,9 +51,7 @@ def discrete_bound(dynamics: Dynamics, x0: Tensor, ts: Tensor, generator: torch.
     ts = time_grid("ts", ts)
     weights = elbo_weights(path, ts)
     expect(bool(weights.isfinite().all()), "ts", f"{ts[0]:g}", "a first time at which some data is left")
-    terms = [
-        weight * _noise_error(dynamics, x0, t, generator) for t, weight in zip(ts[:-1], weights.tolist(), strict=True)
-    ]
+    terms = [weight * _noise_error(dynamics, x0, t, generator) for t, weight in zip(ts[:-1], weights.tolist(), strict=True)]
     return Bound(_prior(path, x0, ts[0]), torch.stack(terms), _reconstruction(dynamics, x0, ts[-1], generator))
 
 

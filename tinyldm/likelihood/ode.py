@@ -62,9 +62,7 @@ def log_likelihood(
     from scipy.integrate import solve_ivp  # here, so that the library's import does not wait for it
 
     expect(rtol > 0 and atol > 0, "rtol, atol", (rtol, atol), "numbers > 0")
-    hutchinson = (
-        None if hutchinson is None else whole_number("hutchinson", hutchinson, 1, what="None or a number of probes")
-    )
+    hutchinson = None if hutchinson is None else whole_number("hutchinson", hutchinson, 1, what="None or a number of probes")
     expect(bool(x.is_floating_point() and torch.isfinite(x).all()), "x", f"{x.dtype}", "finite floating-point numbers")
     path, probes = dynamics.path, None
     _can_be_followed(dynamics, x)

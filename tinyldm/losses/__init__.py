@@ -1,25 +1,12 @@
 """What is minimised, and at which times. Each loss is a number for each sample, (B,): the mean is the caller's."""
 
 from .adversarial import adaptive_weight, hinge_discriminator, hinge_generator
-from .autoencoding import (
-    ERRORS,
-    autoencoder_loss,
-    best_variance,
-    free_bits,
-    gaussian_nll,
-    negative_elbo,
-    reconstruction_error,
-)
+from .autoencoding import ERRORS, autoencoder_loss, best_variance, free_bits, gaussian_nll, negative_elbo, reconstruction_error
 from .beta import EffectiveBeta, beta_loss, effective_beta
 from .denoising import WEIGHTINGS, denoising_loss, score_matching_loss
 from .perceptual import Features, perceptual_distance
 from .pretext import DAMAGES, damaged, pretext_loss, recoloured, turned
-from .times import (
-    importance_times,
-    logit_normal_times,
-    shift_times,
-    stratified_times,
-)
+from .times import importance_times, logit_normal_times, shift_times, stratified_times
 
 __all__ = [
     "DAMAGES",

@@ -25,9 +25,7 @@ def hinge_generator(fake_logits: Tensor) -> Tensor:
     return -fake_logits.mean()
 
 
-def adaptive_weight(
-    reconstruction_loss: Tensor, generator_loss: Tensor, last_weight: Tensor, maximum: float = 1e4
-) -> Tensor:
+def adaptive_weight(reconstruction_loss: Tensor, generator_loss: Tensor, last_weight: Tensor, maximum: float = 1e4) -> Tensor:
     """|grad reconstruction| / (|grad generator| + 1e-4) in [0, maximum], (), detached. Implements :eq:`adaptive-weight`.
 
     With it the two losses pull equally hard at ``last_weight``, the weight of the decoder's last layer (any shape). Both

@@ -23,9 +23,7 @@ def denoising_loss(denoiser: Denoiser, x0: Tensor, eps: Tensor, t: Tensor, cond:
     """
     path = denoiser.path
     y, wanted = denoiser.output(path.marginal(x0, eps, t), t, cond), target(denoiser.parametrisation, path, x0, eps, t)
-    expect(
-        y.shape == wanted.shape, "denoiser", f"output of shape {tuple(y.shape)}", f"{tuple(wanted.shape)}, as the data"
-    )
+    expect(y.shape == wanted.shape, "denoiser", f"output of shape {tuple(y.shape)}", f"{tuple(wanted.shape)}, as the data")
     return rows((y - wanted) ** 2).mean(1)
 
 

@@ -70,6 +70,4 @@ def pretext_loss(net: nn.Module, x: Tensor, photograph: Tensor, generator: torch
     expect(x.ndim == 4 and x.shape[2] == x.shape[3], "x", f"shape {tuple(x.shape)}", "square pictures (B, C, S, S)")
     quarters, kind = (torch.randint(n, (len(x),), generator=generator).to(x.device) for n in (4, len(DAMAGES)))
     answers = net(damaged(turned(recoloured(x, generator), quarters), kind, generator))
-    return torch.stack(
-        [F.cross_entropy(a, t, reduction="none") for a, t in zip(answers, (photograph, quarters, kind))]
-    ).sum(0)
+    return torch.stack([F.cross_entropy(a, t, reduction="none") for a, t in zip(answers, (photograph, quarters, kind))]).sum(0)

@@ -109,8 +109,6 @@ def nearest_distance(x: Tensor, reference: Tensor, chunk: int = 256) -> Tensor:
     x: (N, ...), reference: (M, ...), flattened. A value near the error of reconstruction suggests a copy.
     """
     flat, others = x.flatten(1), reference.flatten(1)
-    expect(
-        flat.shape[1] == others.shape[1], "reference", f"{others.shape[1]} entries a row", f"{flat.shape[1]}, as in x"
-    )
+    expect(flat.shape[1] == others.shape[1], "reference", f"{others.shape[1]} entries a row", f"{flat.shape[1]}, as in x")
     nearest = torch.cat([_distance(part, others).min(dim=1).values for part in flat.split(chunk)])
     return nearest / math.sqrt(flat.shape[1])

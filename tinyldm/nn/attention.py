@@ -125,9 +125,7 @@ class SpatialTransformer(nn.Module):
     Source: Rombach et al. (2022), appendix E.2.1; the 1x1 convolutions of its code are the linear maps here.
     """
 
-    def __init__(
-        self, channels: int, context: int, heads: int, groups: int, depth: int = 1, cross_only: bool = False
-    ) -> None:
+    def __init__(self, channels: int, context: int, heads: int, groups: int, depth: int = 1, cross_only: bool = False) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
         self.proj_in = nn.Linear(channels, channels)

@@ -71,9 +71,7 @@ class Middle(nn.Module):
         return self.block2(self.attention(self.block1(x)))
 
 
-def _levels(
-    channels: Sequence[int], attends: Sequence[bool], blocks: int, groups: int, between: Between
-) -> nn.Sequential:
+def _levels(channels: Sequence[int], attends: Sequence[bool], blocks: int, groups: int, between: Between) -> nn.Sequential:
     """Levels of ``blocks`` residual blocks, each followed by self-attention where the level attends, and what is between them."""
     levels, before = [], channels[0]
     for i, (width, attention) in enumerate(zip(channels, attends, strict=True)):

@@ -62,9 +62,7 @@ class Condition:
         for name, width in needed.items():
             expect(name in filled, f"cond.{name}", None, "a value: this network has been built to need it")
             given = getattr(self, name)
-            expect(
-                given.ndim == 1 or given.shape[-1] == width, f"cond.{name}", f"{given.shape[-1]} wide", f"{width} wide"
-            )
+            expect(given.ndim == 1 or given.shape[-1] == width, f"cond.{name}", f"{given.shape[-1]} wide", f"{width} wide")
         for name, value in filled.items():
             expect(name in {*needed, *welcome}, f"cond.{name}", "a value", "None: this network has no use for it")
             for t in (value,) if isinstance(value, Tensor) else value:
@@ -136,9 +134,7 @@ def _real(t: Tensor) -> bool:
     return t.is_floating_point()
 
 
-def _shaped(
-    argument: str, value: Tensor | None, axes: tuple[str, ...], kind: Callable[[Tensor], bool], what: str
-) -> None:
+def _shaped(argument: str, value: Tensor | None, axes: tuple[str, ...], kind: Callable[[Tensor], bool], what: str) -> None:
     """Refuse a tensor of another rank or type, by name."""
     if value is not None:
         given = f"{value.dtype} of shape {tuple(value.shape)}"

@@ -26,9 +26,7 @@ class FeatureNetConfig(Config):
 
     def __post_init__(self) -> None:
         whole_number("in_channels", self.in_channels, 1)
-        expect(
-            len(self.widths) >= 1 and min(self.widths) >= 1, "widths", self.widths, "at least one stage of width >= 1"
-        )
+        expect(len(self.widths) >= 1 and min(self.widths) >= 1, "widths", self.widths, "at least one stage of width >= 1")
         expect(len(self.heads) >= 1 and min(self.heads) >= 1, "heads", self.heads, "at least one question with answers")
 
     @property
@@ -102,13 +100,7 @@ class FeatureNet(nn.Module):
 
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of pixels in [0, 1]
-VGG16 = (
-    (0, 2),
-    (5, 7),
-    (10, 12, 14),
-    (17, 19, 21),
-    (24, 26, 28),
-)  # torchvision's numbers of the convolutions, by block
+VGG16 = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))  # torchvision's numbers of the convolutions, by block
 
 
 class VGG16Features(nn.Module):
@@ -165,9 +157,7 @@ def _convolution(state: Mapping[str, Tensor], prefix: str) -> nn.Conv2d:
     _present(state, [f"{prefix}weight", f"{prefix}bias"])
     weight, bias = (state[f"{prefix}{name}"].float() for name in ("weight", "bias"))
     good = weight.ndim == 4 and weight.shape[2:] == (3, 3) and bias.shape == weight.shape[:1]
-    expect(
-        good, f"{prefix}weight", f"shapes {tuple(weight.shape)} and {tuple(bias.shape)}", "(cout, cin, 3, 3), (cout,)"
-    )
+    expect(good, f"{prefix}weight", f"shapes {tuple(weight.shape)} and {tuple(bias.shape)}", "(cout, cin, 3, 3), (cout,)")
     with torch.device("meta"):
         convolution = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
     convolution.load_state_dict({"weight": weight, "bias": bias}, assign=True)

@@ -18,9 +18,7 @@ class ResBlock(nn.Module):
     Dhariwal, Improved DDPM (2021), section 3 and its code.
     """
 
-    def __init__(
-        self, cin: int, cout: int, groups: int, emb_dim: int = 0, eps: float = 1e-5, scale_shift: bool = False
-    ) -> None:
+    def __init__(self, cin: int, cout: int, groups: int, emb_dim: int = 0, eps: float = 1e-5, scale_shift: bool = False) -> None:
         super().__init__()
         self.scale_shift = scale_shift
         self.norm1 = nn.GroupNorm(groups, cin, eps)

@@ -74,9 +74,7 @@ class MMDiTConfig(Config):
         expect(self.width % self.heads == 0, "heads", self.heads, f"a divisor of the width, {self.width}")
         expect(self.ff_eps > 0, "ff_eps", self.ff_eps, "a positive number")
         alike = self.shared_clock or not self.singles
-        expect(
-            alike, "shared_clock", self.shared_clock, "True where there are singles, which tell the time by the first"
-        )
+        expect(alike, "shared_clock", self.shared_clock, "True where there are singles, which tell the time by the first")
         if self.rope:
             head = self.width // self.heads
             even = len(self.rope) == 3 and all(axis % 2 == 0 and axis >= 0 for axis in self.rope)

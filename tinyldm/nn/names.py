@@ -13,12 +13,7 @@ from .foreign import FAMILIES
 
 LAYOUTS = {"diffusers": 1, "compvis": 2}  # the columns of a row
 OWN = "own"  # our names, as they are
-OLD = {
-    "query": "to_q",
-    "key": "to_k",
-    "value": "to_v",
-    "proj_attn": "to_out.0",
-}  # diffusers' names before its version 0.17
+OLD = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # diffusers' names before its version 0.17
 FOREIGN = ("loss.", "model_ema.", "discriminator.")  # what a file of a CompVis autoencoder holds besides
 
 
@@ -33,9 +28,7 @@ def names(module: nn.Module, layout: str) -> dict[str, str]:
     family = choose(f"layout {layout!r} of the class", type(module).__name__, FAMILIES)
     modules = {row[0]: row[column] for row in family.rows(module.config)}
     unknown = [ours for ours, theirs in modules.items() if not theirs]
-    expect(
-        not unknown, "layout", f"{layout!r}, which has no tensors like those of {', '.join(unknown)}", "another layout"
-    )
+    expect(not unknown, "layout", f"{layout!r}, which has no tensors like those of {', '.join(unknown)}", "another layout")
     return tensor_names(module, modules, family.leaves[layout])
 
 
@@ -46,9 +39,7 @@ def spoken(module: nn.Module) -> list[str]:
     return [OWN, *(layout for layout, column in LAYOUTS.items() if rows and all(row[column] for row in rows))]
 
 
-def tensor_names(
-    module: nn.Module, modules: Mapping[str, str], leaves: Mapping[str, Mapping[str, str]]
-) -> dict[str, str]:
+def tensor_names(module: nn.Module, modules: Mapping[str, str], leaves: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Our tensor names -> theirs, given our module names -> theirs. A tensor without a counterpart is a ``KeyError``."""
     table = {}
     for prefix, part in module.named_modules():

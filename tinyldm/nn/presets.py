@@ -17,14 +17,9 @@ AUTOENCODERS: dict[str, Callable[[], AutoencoderConfig]] = {
     # Rombach et al. (2022), table 8, and the configuration files of its code: attention at 16x16 and below, of 256x256
     "ldm-f4": partial(LDM, latent_channels=3, channels=(128, 256, 512)),
     "ldm-f8": partial(F8, latent_channels=4),
-    "ldm-f16": partial(
-        LDM, latent_channels=16, channels=(128, 128, 256, 256, 512), attention=(False, False, False, False, True)
-    ),
+    "ldm-f16": partial(LDM, latent_channels=16, channels=(128, 128, 256, 256, 512), attention=(False, False, False, False, True)),
     "ldm-f32": partial(
-        LDM,
-        latent_channels=64,
-        channels=(128, 128, 256, 256, 512, 512),
-        attention=(False, False, False, False, True, True),
+        LDM, latent_channels=64, channels=(128, 128, 256, 256, 512, 512), attention=(False, False, False, False, True, True)
     ),
     "sd15-vae": partial(F8, latent_channels=4),
     "sd21-vae": partial(F8, latent_channels=4),
@@ -35,14 +30,7 @@ AUTOENCODERS: dict[str, Callable[[], AutoencoderConfig]] = {
 
 # Stable Diffusion 1: four levels, tokens of CLIP ViT-L at all but the deepest. Rombach et al. (2022) and its v1-inference.yaml
 SD15 = partial(
-    UNetConfig,
-    channels=(320, 640, 1280, 1280),
-    attention=(1, 1, 1, 0),
-    blocks=2,
-    heads=8,
-    groups=32,
-    classes=0,
-    tokens=768,
+    UNetConfig, channels=(320, 640, 1280, 1280), attention=(1, 1, 1, 0), blocks=2, heads=8, groups=32, classes=0, tokens=768
 )
 # Podell et al., SDXL (2023), table 1: three levels, the first without attention, ten transformer blocks in the deepest
 SDXL = partial(
@@ -81,9 +69,7 @@ CONTROLNETS: dict[str, Callable[[], ControlNetConfig]] = {  # Zhang et al. (2023
 }
 TRANSFORMERS: dict[str, Callable[[], MMDiTConfig]] = {
     # Stable Diffusion 3 medium: Esser et al. (2024), section 5.3 and its published configuration
-    "sd3-mmdit": partial(
-        MMDiTConfig, 16, width=1536, heads=24, blocks=24, tokens=4096, vector=2048, side=64, table=192
-    ),
+    "sd3-mmdit": partial(MMDiTConfig, 16, width=1536, heads=24, blocks=24, tokens=4096, vector=2048, side=64, table=192),
     "flux-mmdit": partial(  # FLUX.1 dev; schnell is without guidance
         MMDiTConfig,
         16,

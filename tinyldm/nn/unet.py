@@ -155,9 +155,7 @@ class Descent(nn.Module):
                 self.down.append(Stage(width, level, config, depth))
                 width = config.channels[level]
                 self.skips.append(width)
-        self.middle = nn.ModuleList(
-            [Stage(width, DEEPEST, config, config.middle), Stage(width, DEEPEST, config, depth=0)]
-        )
+        self.middle = nn.ModuleList([Stage(width, DEEPEST, config, config.middle), Stage(width, DEEPEST, config, depth=0)])
 
     def check(self, x: Tensor, cond: Condition, others: tuple[str, ...] = ()) -> Tensor:
         """Look at everything that comes in, and concatenate x and ``cond.image``; others: further slots with a use."""

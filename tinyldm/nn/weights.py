@@ -93,9 +93,7 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], layout: str = "di
     ]
     if wrong:
         listed = "; ".join(wrong)
-        raise ValueError(
-            f"state: {len(wrong)} tensors do not fit this configuration: {listed}{_hint(module, state, layout)}"
-        )
+        raise ValueError(f"state: {len(wrong)} tensors do not fit this configuration: {listed}{_hint(module, state, layout)}")
     if any(t.is_meta for t in module.state_dict().values()):
         module.to_empty(device="cpu")
     with torch.no_grad():
@@ -113,9 +111,7 @@ def _fits(given: tuple[int, ...] | None, expected: tuple[int, ...] | None) -> bo
 
 def _hint(module: nn.Module, state: Mapping[str, Tensor], layout: str) -> str:
     """Another layout whose names these are, if there is one."""
-    known = {
-        kind: len(set(names(module, kind).values()) & canonical(state, module, kind).keys()) for kind in spoken(module)
-    }
+    known = {kind: len(set(names(module, kind).values()) & canonical(state, module, kind).keys()) for kind in spoken(module)}
     best = max(known, key=lambda kind: known[kind])
     return f". These look like the names of layout={best!r}" if known[best] > known[layout] else ""
 
@@ -185,9 +181,7 @@ def from_pretrained(folder: str | os.PathLike, dtype: torch.dtype = torch.float3
     return module.eval()
 
 
-def save_pretrained(
-    module: nn.Module, folder: str | os.PathLike, dtype: torch.dtype | None = None, **facts: Any
-) -> None:
+def save_pretrained(module: nn.Module, folder: str | os.PathLike, dtype: torch.dtype | None = None, **facts: Any) -> None:
     """Write ``config.json`` and one safetensors file, both or neither; diffusers can load its own kinds of network.
 
     dtype: store the weights in another type. facts: what diffusers' configuration says besides, such as

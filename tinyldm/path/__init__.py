@@ -8,16 +8,4 @@ from .forward import diffuse
 
 PATHS: dict[str, type[Path]] = {path.__name__: path for path in (VP, SubVP, VE, CosineVP, RectifiedFlow, DiscreteVP)}
 
-__all__ = [
-    "PATHS",
-    "VE",
-    "VP",
-    "CosineVP",
-    "DiscreteVP",
-    "Moment",
-    "Path",
-    "RectifiedFlow",
-    "SubVP",
-    "check_path",
-    "diffuse",
-]
+__all__ = ["PATHS", "VE", "VP", "CosineVP", "DiscreteVP", "Moment", "Path", "RectifiedFlow", "SubVP", "check_path", "diffuse"]

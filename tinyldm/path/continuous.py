@@ -20,10 +20,7 @@ class _LinearRate(Path):
 
     def __post_init__(self) -> None:
         expect(
-            0 < self.beta_min <= self.beta_max,
-            "beta_min, beta_max",
-            (self.beta_min, self.beta_max),
-            "0 < beta_min <= beta_max",
+            0 < self.beta_min <= self.beta_max, "beta_min, beta_max", (self.beta_min, self.beta_max), "0 < beta_min <= beta_max"
         )
 
     def _integral(self, t: Tensor) -> Tensor:

@@ -43,12 +43,7 @@ class DiscreteVP(Path):
 
     def __post_init__(self) -> None:
         table = torch.as_tensor(self.alphas_cumprod, dtype=torch.float64).detach().cpu().clone()
-        expect(
-            table.ndim == 1 and len(table) >= 2,
-            "alphas_cumprod",
-            f"shape {tuple(table.shape)}",
-            "a vector (T,), T >= 2",
-        )
+        expect(table.ndim == 1 and len(table) >= 2, "alphas_cumprod", f"shape {tuple(table.shape)}", "a vector (T,), T >= 2")
         falls = bool((table.diff() < 0).all() and table[0] < 1 and table[-1] >= 0)
         expect(falls, "alphas_cumprod", f"{table[0]:g} ... {table[-1]:g}", "falling values in [0, 1)")
         from scipy.interpolate import PchipInterpolator  # here, so that the library's import does not wait for it

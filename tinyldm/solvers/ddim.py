@@ -44,13 +44,7 @@ def ddim(
 
 @wants("generator")
 def ddpm(
-    dynamics: Dynamics,
-    x: Tensor,
-    t: Tensor,
-    s: Tensor,
-    memory: None = None,
-    *,
-    generator: torch.Generator | None = None,
+    dynamics: Dynamics, x: Tensor, t: Tensor, s: Tensor, memory: None = None, *, generator: torch.Generator | None = None
 ) -> tuple[Tensor, None]:
     """Ancestral sampling: draw x_s from the exact Gaussian q(x_s | x_t, x0) at the predicted x0. Implements :eq:`posterior`.
 
@@ -64,12 +58,7 @@ def ddpm(
 
 
 def towards_data(t: Tensor, s: Tensor) -> None:
-    expect(
-        bool(s < t),
-        "s",
-        f"{float(s):g} after t={float(t):g}",
-        "an earlier time: a step with noise goes towards data only",
-    )
+    expect(bool(s < t), "s", f"{float(s):g} after t={float(t):g}", "an earlier time: a step with noise goes towards data only")
 
 
 def _posterior_std(here: Moment, there: Moment) -> float:
@@ -82,9 +71,7 @@ def or_ddim(step: Step) -> Step:
     """The step, but ``ddim``'s where no data is left (alpha = 0, lam infinite) at one of its ends; then it starts anew."""
 
     @wraps(step)
-    def guarded(
-        dynamics: Dynamics, x: Tensor, t: Tensor, s: Tensor, memory: Any = None, **options: Any
-    ) -> tuple[Tensor, Any]:
+    def guarded(dynamics: Dynamics, x: Tensor, t: Tensor, s: Tensor, memory: Any = None, **options: Any) -> tuple[Tensor, Any]:
         if dynamics.path.at(t).alpha == 0 or dynamics.path.at(s).alpha == 0:
             return ddim(dynamics, x, t, s)
         return step(dynamics, x, t, s, memory, **options)

@@ -10,9 +10,7 @@ from torch import Tensor
 from ..errors import choose, expect, time_grid, whole_number
 from ..path import DiscreteVP, Path, check_path
 
-FAINTEST = -math.log(
-    torch.finfo(torch.float32).eps
-)  # |lam| = 16: data under noise, or noise over data, that float32 loses
+FAINTEST = -math.log(torch.finfo(torch.float32).eps)  # |lam| = 16: data under noise, or noise over data, that float32 loses
 
 
 def _uniform_t(path: Path, u: Tensor) -> Tensor:
@@ -94,11 +92,7 @@ def _trailing(entries: int, n: int, offset: int) -> Tensor:
     return (entries - torch.arange(n, dtype=torch.float64) * (entries / n)).round().long() - 1
 
 
-SPACINGS: dict[str, Callable[[int, int, int], Tensor]] = {
-    "linspace": _linspace,
-    "leading": _leading,
-    "trailing": _trailing,
-}
+SPACINGS: dict[str, Callable[[int, int, int], Tensor]] = {"linspace": _linspace, "leading": _leading, "trailing": _trailing}
 
 
 def timesteps(path: Path, n: int, spacing: str = "trailing", offset: int = 0) -> Tensor:

@@ -67,13 +67,7 @@ def told(step: Step, **known: Any) -> Step:
 
 
 def sample(
-    dynamics: Dynamics,
-    x: Tensor,
-    ts: Tensor,
-    solver: Solver | Step,
-    *,
-    denoise: bool = True,
-    callback: Callback | None = None,
+    dynamics: Dynamics, x: Tensor, ts: Tensor, solver: Solver | Step, *, denoise: bool = True, callback: Callback | None = None
 ) -> Tensor:
     """Carry x from ts[0] to ts[-1], then (``denoise``) return the x0 predicted there: Tweedie's mean.
 
@@ -90,9 +84,7 @@ def sample(
     return _finite(x)
 
 
-def invert(
-    dynamics: Dynamics, x: Tensor, ts: Tensor, solver: Solver | Step, *, callback: Callback | None = None
-) -> Tensor:
+def invert(dynamics: Dynamics, x: Tensor, ts: Tensor, solver: Solver | Step, *, callback: Callback | None = None) -> Tensor:
     """The same grid climbed from ts[-1] to ts[0]: the noise that a deterministic solver would turn into x.
 
     x: (B, ...), data at time ts[-1]. ts: falling, as for ``sample``. With ``ddim`` this is DDIM inversion; it is exact in the
@@ -103,9 +95,7 @@ def invert(
 
 
 @torch.no_grad()
-def _run(
-    dynamics: Dynamics, x: Tensor, ts: Tensor, solver: Solver | Step, callback: Callback | None, denoise: bool
-) -> Tensor:
+def _run(dynamics: Dynamics, x: Tensor, ts: Tensor, solver: Solver | Step, callback: Callback | None, denoise: bool) -> Tensor:
     expect(x.is_floating_point(), "x", x.dtype, "floating-point numbers")
     expect(isinstance(solver, Solver) or callable(solver), "solver", repr(solver), "a Solver or a step")
     x = (solver if isinstance(solver, Solver) else fixed(solver))(dynamics, x, ts, callback)
@@ -123,10 +113,5 @@ def _finite(x: Tensor) -> Tensor:
 def _grid(ts: Tensor, path: Path) -> Tensor:
     ts = time_grid("ts", ts)
     low, high = path.t_min * (1 - 1e-6), max(path.t_max, 1.0) * (1 + 1e-6)
-    expect(
-        bool(ts[0] <= high and ts[-1] >= low),
-        "ts",
-        f"[{ts[-1]:g}, {ts[0]:g}]",
-        f"times in [{path.t_min:g}, {path.t_max:g}]",
-    )
+    expect(bool(ts[0] <= high and ts[-1] >= low), "ts", f"[{ts[-1]:g}, {ts[0]:g}]", f"times in [{path.t_min:g}, {path.t_max:g}]")
     return ts

@@ -63,9 +63,7 @@ def advance(x: Tensor, here: Moment, there: Moment, weights: Sequence[float], pa
 
 
 @or_ddim
-def dpmpp_2m(
-    dynamics: Dynamics, x: Tensor, t: Tensor, s: Tensor, memory: Past | None = None
-) -> tuple[Tensor, Past | None]:
+def dpmpp_2m(dynamics: Dynamics, x: Tensor, t: Tensor, s: Tensor, memory: Past | None = None) -> tuple[Tensor, Past | None]:
     """DPM-Solver++(2M): x0 extrapolated half-way from the last two predictions. Order 2. Implements :eq:`dpmpp-2m`.
 
     Source: Lu et al., DPM-Solver++ (2022), algorithm 2.
@@ -95,13 +93,7 @@ def exp_ab(
 
 @or_ddim
 def unipc(
-    dynamics: Dynamics,
-    x: Tensor,
-    t: Tensor,
-    s: Tensor,
-    memory: tuple[Past, Before, Tensor] | None = None,
-    *,
-    order: int = 2,
+    dynamics: Dynamics, x: Tensor, t: Tensor, s: Tensor, memory: tuple[Past, Before, Tensor] | None = None, *, order: int = 2
 ) -> tuple[Tensor, tuple[Past, Before, Tensor] | None]:
     """UniPC: when the prediction at t is there, the step that led to t is taken again with it; then on to s. Order ``order`` + 1.
 

@@ -187,9 +187,7 @@ def _rail(ax: Axes, column: tuple[float, float], right: bool, places: Sequence[f
     color = COLORS["orange"]
     ax.plot([edge, side, side], [places[0], places[0], places[-1]], color=color, lw=1.4)
     for y in places[1:]:
-        arrow = FancyArrowPatch(
-            (side, y), (edge, y), arrowstyle="-|>", mutation_scale=9, shrinkA=0, shrinkB=0, color=color
-        )
+        arrow = FancyArrowPatch((side, y), (edge, y), arrowstyle="-|>", mutation_scale=9, shrinkA=0, shrinkB=0, color=color)
         ax.add_patch(arrow)
 
 

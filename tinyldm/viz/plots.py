@@ -94,12 +94,7 @@ def save_png(images: Tensor, path: str | os.PathLike, cols: int = 10, gap: int =
 
 
 def board(
-    images: Tensor,
-    cols: int,
-    *,
-    row_labels: Sequence[str] = (),
-    col_labels: Sequence[str] = (),
-    height: float | None = None,
+    images: Tensor, cols: int, *, row_labels: Sequence[str] = (), col_labels: Sequence[str] = (), height: float | None = None
 ) -> Figure:
     """Images (N, 1 or 3, H, W) in [-1, 1], or latents in any range as (N, 1, h, w), row by row on ``cols`` columns.
 
@@ -128,9 +123,7 @@ def curves(ax: Axes, series: Mapping[str, Tensor], smooth: int = 1) -> Axes:
     """Lines of numbers against their index, one for each name; ``smooth`` averages over that many neighbours."""
     for name, values in series.items():
         kernel = np.ones(smooth) / smooth
-        ax.plot(
-            np.arange(len(values) - smooth + 1) + smooth // 2, np.convolve(values.numpy(), kernel, "valid"), label=name
-        )
+        ax.plot(np.arange(len(values) - smooth + 1) + smooth // 2, np.convolve(values.numpy(), kernel, "valid"), label=name)
     return ax
 
 
@@ -159,21 +152,13 @@ def pipeline(model: LatentDiffusion, image: Sequence[int]) -> Figure:
     ax.set_axis_off()
 
     def box(x: float, y: float, text: str, color: str) -> None:
-        ax.add_patch(
-            FancyBboxPatch((x, y), 2.0, 1.0, boxstyle="round,pad=0.08", fc=color, ec="black", alpha=0.35, lw=1)
-        )
+        ax.add_patch(FancyBboxPatch((x, y), 2.0, 1.0, boxstyle="round,pad=0.08", fc=color, ec="black", alpha=0.35, lw=1))
         ax.text(x + 1.0, y + 0.5, text, ha="center", va="center", fontsize=8.5)
 
     def arrow(start: tuple[float, float], end: tuple[float, float], text: str = "", bend: float = 0.0) -> None:
         ax.add_patch(
             FancyArrowPatch(
-                start,
-                end,
-                arrowstyle="-|>",
-                mutation_scale=11,
-                connectionstyle=f"arc3,rad={bend}",
-                color="black",
-                lw=1.1,
+                start, end, arrowstyle="-|>", mutation_scale=11, connectionstyle=f"arc3,rad={bend}", color="black", lw=1.1
             )
         )
         ax.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.14, text, ha="center", va="bottom", fontsize=8)

@@ -19,9 +19,7 @@ def cloud(ax: Axes, points: Tensor, color: str = "blue", size: float = 2.0, span
     return ax
 
 
-def density(
-    ax: Axes, mixture: GaussianMixture, path: Path | None = None, t: Tensor | None = None, span: float = 1.8
-) -> Axes:
+def density(ax: Axes, mixture: GaussianMixture, path: Path | None = None, t: Tensor | None = None, span: float = 1.8) -> Axes:
     """The exact density of the data, or of x_t, in shades of gray: dark is dense."""
     side = (torch.arange(160, dtype=torch.float64) + 0.5) * (2 * span / 160) - span  # the pixels' centres
     places = torch.stack(torch.meshgrid(side, side, indexing="xy"), dim=-1).reshape(-1, 2)
@@ -39,9 +37,7 @@ def trajectories(ax: Axes, ts: Tensor, states: Tensor, color: str = "blue") -> A
     return ax
 
 
-def convergence(
-    ax: Axes, work: Sequence[float], errors: Mapping[str, Sequence[float]], orders: Sequence[int] = ()
-) -> Axes:
+def convergence(ax: Axes, work: Sequence[float], errors: Mapping[str, Sequence[float]], orders: Sequence[int] = ()) -> Axes:
     """Error against evaluations, both logarithmic, one line a solver; dotted lines show what a pure order would be."""
     markers = "osD^vP*X"
     for i, (name, values) in enumerate(errors.items()):

@@ -30,12 +30,7 @@ def pixels(picture: np.ndarray | Figure) -> np.ndarray:
         array = np.asarray(canvas.buffer_rgba())[..., :3]
         plt.close(picture)
         return array
-    expect(
-        picture.dtype == np.uint8,
-        "draw",
-        f"an array of {picture.dtype}",
-        "uint8 gray levels (H, W) or a matplotlib figure",
-    )
+    expect(picture.dtype == np.uint8, "draw", f"an array of {picture.dtype}", "uint8 gray levels (H, W) or a matplotlib figure")
     return picture
 
 
@@ -57,15 +52,11 @@ def live(draw: Draw, *, zoom: int = 1, **controls: Sequence[Any]) -> Any:
     try:
         import ipywidgets
     except ImportError as error:
-        raise ImportError(
-            "live: sliders need ipywidgets, pip install 'tinyldm[lab]'; flipbook works without"
-        ) from error
+        raise ImportError("live: sliders need ipywidgets, pip install 'tinyldm[lab]'; flipbook works without") from error
 
     image, problem = ipywidgets.Image(format="png"), ipywidgets.Label()
     sliders = {
-        name: ipywidgets.SelectionSlider(
-            options=list(values), index=_middle(values), description=name, continuous_update=False
-        )
+        name: ipywidgets.SelectionSlider(options=list(values), index=_middle(values), description=name, continuous_update=False)
         for name, values in controls.items()
     }
 

@@ -37,11 +37,7 @@ def make(name: str) -> None:
             row = row_of(kind, weight, seed, steps)
             rows.append({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()})
             rows[-1]["seconds"] = round(time.perf_counter() - start, 1)
-            note = {
-                "summary": SAID[name],
-                "command": f"python -m tinyldm.experiments.sweeps {name}",
-                "updates": list(steps),
-            }
+            note = {"summary": SAID[name], "command": f"python -m tinyldm.experiments.sweeps {name}", "updates": list(steps)}
             with atomic_file(file) as temporary:
                 lines = ",\n".join(f"    {json.dumps(r)}" for r in rows)
                 head = json.dumps(note, indent=2).removesuffix("\n}")

@@ -65,9 +65,7 @@ def space_of(module: Any, data: InMemory, seed: int | None) -> tuple[LatentSpace
     return space, InMemory({"latent": z, "label": data.tensors["label"]})
 
 
-def sources(
-    module: Any, seed: int, steps: int, stochastic: bool = True, draws: int = DRAWS
-) -> tuple[dict[str, Tensor], Tensor]:
+def sources(module: Any, seed: int, steps: int, stochastic: bool = True, draws: int = DRAWS) -> tuple[dict[str, Tensor], Tensor]:
     """(images by where their latents come from, the labels of those by diffusion); keys as for points."""
     train, test = load("digits", size=SIDE), load("digits", "test", size=SIDE).tensors["image"]
     space, known = space_of(module, train, seed if stochastic else None)

@@ -39,9 +39,7 @@ def train_points(kind: str, weight: float, seed: int, steps: int | None = None) 
 
 
 @torch.no_grad()
-def sources(
-    module: Any, points: Tensor, seed: int, steps: int | None = None, stochastic: bool = True
-) -> dict[str, Tensor]:
+def sources(module: Any, points: Tensor, seed: int, steps: int | None = None, stochastic: bool = True) -> dict[str, Tensor]:
     """Latents (N, d) by where they come from: "encoded" data, the "prior" N(0, I), the fitted "gaussian", "diffusion".
 
     stochastic: data are encoded by a sample of the posterior; if not, by its mean.

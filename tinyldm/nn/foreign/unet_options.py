@@ -73,11 +73,7 @@ FIXED = BOTH | {
     "time_embedding_act_fn": None,
     "timestep_post_act": None,
 }
-UNCONDITIONAL_FIXED = BOTH | {
-    "downsample_type": "conv",
-    "mid_block_type": "UNetMidBlock2D",
-    "upsample_type": "conv",
-}
+UNCONDITIONAL_FIXED = BOTH | {"downsample_type": "conv", "mid_block_type": "UNetMidBlock2D", "upsample_type": "conv"}
 UNET_FACTS = {  # how to use the network, or how diffusers is to compute the same numbers
     "sample_size": None,
     "num_train_timesteps": None,
@@ -93,17 +89,10 @@ def _common(values: Mapping[str, Any], fixed: Mapping[str, Any], kinds: Mapping[
     for name, value in fixed.items():
         same(values, name, value, "as in all published configurations")
     channels = tuple(values["block_out_channels"])
-    attention = tuple(
-        choose("down_block_types", kind, kinds) for kind in levels(values, "down_block_types", len(channels))
-    )
+    attention = tuple(choose("down_block_types", kind, kinds) for kind in levels(values, "down_block_types", len(channels)))
     if "up_block_types" in values:
         mirror = [kind.replace("Down", "Up") for kind in reversed(values["down_block_types"])]
-        expect(
-            list(values["up_block_types"]) == mirror,
-            "up_block_types",
-            values["up_block_types"],
-            f"{mirror}, the mirror",
-        )
+        expect(list(values["up_block_types"]) == mirror, "up_block_types", values["up_block_types"], f"{mirror}, the mirror")
     blocks = set(levels(values, "layers_per_block", len(channels)))
     expect(len(blocks) == 1, "layers_per_block", values["layers_per_block"], "the same number at every level")
     expect(values["downsample_padding"] in (0, 1), "downsample_padding", values["downsample_padding"], "0 or 1")
@@ -174,13 +163,7 @@ def read_unconditional(config: Mapping[str, Any]) -> UNetConfig:
     unnormalised = sizes["scale_shift"] and not values["attn_norm_num_groups"]  # so diffusers builds its middle then
     groups = 0 if unnormalised else values["attn_norm_num_groups"] or sizes["groups"]
     expect(groups in (0, sizes["groups"]), "attn_norm_num_groups", groups, f"norm_num_groups={sizes['groups']}")
-    return UNetConfig(
-        **sizes,
-        out_channels=_outputs(values),
-        middle=middle,
-        heads=heads,
-        middle_norm=groups > 0,
-    )
+    return UNetConfig(**sizes, out_channels=_outputs(values), middle=middle, heads=heads, middle_norm=groups > 0)
 
 
 def write_sizes(config: UNetSizes) -> dict[str, Any] | None:
