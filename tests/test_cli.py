@@ -14,7 +14,7 @@ from PIL import Image
 
 from tinyldm import VP, Denoiser, DiscreteVP, zoo
 from tinyldm.__main__ import main
-from tinyldm.experiments import digits as recipes
+from tinyldm.experiments import digits as experiment
 from tinyldm.experiments import pictures
 from tinyldm.nn import AutoencoderConfig, UNetConfig
 from tinyldm.train import Budget
@@ -144,15 +144,15 @@ def test_what_cannot_be_parsed_ends_with_code_2(arguments, capsys):
 @pytest.fixture
 def tiny(monkeypatch):
     """The recipe of the ``ci`` scale, so small that it trains in a second."""
-    recipe = recipes.Recipe(
+    recipe = experiment.Recipe(
         AutoencoderConfig(in_channels=1, latent_channels=2, channels=(4, 4, 8), blocks=1, groups=4),
         Budget(12, 16, 3e-3),
         UNetConfig(in_channels=2, channels=(8, 8), attention=(False, True), blocks=1, heads=2, groups=4, classes=10),
         Budget(8, 16, 2e-3),
         path=VP(0.2, 18.0),
     )
-    monkeypatch.setitem(recipes.DIGITS, "ci", recipe)
-    monkeypatch.setattr(recipes, "measure", partial(recipes.measure, n=30))
+    monkeypatch.setitem(experiment.DIGITS, "ci", recipe)
+    monkeypatch.setattr(experiment, "measure", partial(experiment.measure, n=30))
     return recipe
 
 
@@ -195,14 +195,14 @@ def test_a_second_run_goes_on_where_the_first_was(tiny, tmp_path, monkeypatch, c
     assert main(["train", "--out", str(tmp_path)]) == 0
     first = read(tmp_path)
     updates = []
-    update = recipes.fit.__globals__["Run"].update
-    monkeypatch.setattr(recipes.fit.__globals__["Run"], "update", lambda run, loss: (updates.append(run), update(run, loss)))
+    update = experiment.fit.__globals__["Run"].update
+    monkeypatch.setattr(experiment.fit.__globals__["Run"], "update", lambda run, loss: (updates.append(run), update(run, loss)))
     assert main(["train", "--out", str(tmp_path)]) == 0
     assert not updates  # all of it was done
     assert read(tmp_path) == first
 
-    longer = recipes.Recipe(tiny.autoencoder, Budget(13, 16, 3e-3), tiny.denoiser, tiny.denoiser_budget)
-    monkeypatch.setitem(recipes.DIGITS, "ci", longer)
+    longer = experiment.Recipe(tiny.autoencoder, Budget(13, 16, 3e-3), tiny.denoiser, tiny.denoiser_budget)
+    monkeypatch.setitem(experiment.DIGITS, "ci", longer)
     capsys.readouterr()
     assert main(["train", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err.splitlines()[-1]

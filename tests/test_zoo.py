@@ -11,7 +11,7 @@ from safetensors import safe_open
 import tinyldm as tl
 from tinyldm import zoo
 from tinyldm.data import load
-from tinyldm.experiments import digits as recipes
+from tinyldm.experiments import digits as experiment
 from tinyldm.metrics import frechet_distance, nearest_distance, psnr
 
 MEASURES = ("psnr", "accuracy", "frechet", "nearest")
@@ -51,7 +51,7 @@ def test_the_digits_card_compares_each_measure_and_says_how_far_chance_moves_it(
 
 def test_a_card_tells_today_s_recipe():
     # a changed recipe makes the card's command a lie
-    card, recipe = zoo.card("digits"), recipes.DIGITS["cpu"]
+    card, recipe = zoo.card("digits"), experiment.DIGITS["cpu"]
     assert card["scale"] == "cpu"
     for part, budget in (("autoencoder", recipe.autoencoder_budget), ("denoiser", recipe.denoiser_budget)):
         assert card["budgets"][part] == budget.__dict__
@@ -91,7 +91,7 @@ def test_names_and_unknown_names():
 
 @pytest.fixture(scope="module")
 def judge():
-    return recipes.digits_judge()
+    return experiment.digits_judge()
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_diffusion_beats_a_gaussian(judge, real, drawn):
     train, test = real
     space, held_out = zoo.load("digits").space, judge.features(test["image"])
     z = space.encode(train["image"], tl.seeded(1))
-    rival = space.decode(recipes.gaussian_baseline(z, N, tl.seeded(2)))
+    rival = space.decode(experiment.gaussian_baseline(z, N, tl.seeded(2)))
     # equally many on both sides: the distance between finite sets grows as they shrink
     ours, theirs = (frechet_distance(judge.features(images), held_out) for images in (drawn[0], rival))
     assert ours < 0.9 * theirs

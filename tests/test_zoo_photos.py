@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL as Theirs
 
 from tinyldm import LatentSpace, seeded, zoo
 from tinyldm.data import load
-from tinyldm.experiments import photos as compression
+from tinyldm.experiments import photos as experiment
 from tinyldm.experiments.photos import OBJECTIVE, patch_components
 from tinyldm.losses import perceptual_distance
 from tinyldm.losses.pretext import damaged, turned
@@ -40,10 +40,10 @@ def test_the_cards_tell_the_truth(quality, channels):
     card = zoo.card(f"photos-c{channels}")
     assert card["measures"]["psnr"] == pytest.approx(quality[channels], abs=1.0)  # other crops
     assert list(card["budgets"].values()) == [
-        recipe.budget.__dict__ for recipe in compression.SHIPPED[: compression.ROUNDS[channels]]
+        recipe.budget.__dict__ for recipe in experiment.SHIPPED[: experiment.ROUNDS[channels]]
     ]
     assert card["objective"] == OBJECTIVE.__dict__
-    assert zoo.load(f"photos-c{channels}").config == compression.photos_config(channels)
+    assert zoo.load(f"photos-c{channels}").config == experiment.photos_config(channels)
     config = json.loads((Path(zoo.__file__).parent / f"photos-c{channels}" / "config.json").read_text())
     assert (config["scaling_factor"], config["shift_factor"]) == (card["latent"]["scale"], card["latent"]["shift"])
 

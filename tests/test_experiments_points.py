@@ -5,7 +5,7 @@ import torch
 
 from tinyldm import VP, Condition, Denoiser, RectifiedFlow, seeded
 from tinyldm.data import load
-from tinyldm.experiments import points as studies
+from tinyldm.experiments import points as experiment
 from tinyldm.experiments import training
 from tinyldm.nn import MLPConfig
 
@@ -84,7 +84,7 @@ def test_a_config_survives_its_dictionary():
 @pytest.mark.parametrize(("path", "row"), [(VP(), "eps"), (RectifiedFlow(), "flow")], ids=["VP", "RectifiedFlow"])
 def test_a_denoiser_of_points_learns(path, row, points):
     """The loss falls well below that of a network that says nothing, E|target|^2 an entry: 1 for noise, 1 + E x0^2 for flow."""
-    denoiser, history = studies.points_denoiser(path, row, points, steps=120, seed=1)
+    denoiser, history = experiment.points_denoiser(path, row, points, steps=120, seed=1)
     assert isinstance(denoiser, Denoiser)
     assert (denoiser.path, denoiser.parametrisation, history.shape) == (path, row, (120,))
     silent = 1.0 if row == "eps" else 1 + points.pow(2).mean().item()
@@ -95,11 +95,11 @@ def test_a_denoiser_of_points_learns(path, row, points):
 def test_the_same_seed_trains_the_same_network(points):
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    a, losses = studies.points_denoiser(VP(), "v", points, steps=5, seed=3)
+    a, losses = experiment.points_denoiser(VP(), "v", points, steps=5, seed=3)
     assert torch.equal(torch.get_rng_state(), before)  # nothing was drawn from the global generator
     torch.manual_seed(2)
-    b, again = studies.points_denoiser(VP(), "v", points, steps=5, seed=3)
-    c, others = studies.points_denoiser(VP(), "v", points, steps=5, seed=4)
+    b, again = experiment.points_denoiser(VP(), "v", points, steps=5, seed=3)
+    c, others = experiment.points_denoiser(VP(), "v", points, steps=5, seed=4)
     assert torch.equal(losses, again)
     assert not torch.equal(losses, others)
     weights = [torch.cat([p.flatten() for p in d.net.parameters()]) for d in (a, b, c)]
@@ -111,13 +111,13 @@ def test_the_seed_also_decides_batches_times_and_noise(monkeypatch, points):
     seeds = []
     monkeypatch.setattr(training, "fit", lambda *_, generator, **__: seeds.append(generator.initial_seed()))
     for seed in (0, 9):
-        studies.points_denoiser(VP(), "v", points, steps=1, seed=seed)
+        experiment.points_denoiser(VP(), "v", points, steps=1, seed=seed)
     assert seeds == [0, 9]
 
 
 def test_the_scale_decides_how_long(monkeypatch, points):
     monkeypatch.setenv("TINYLDM_SCALE", "ci")
-    monkeypatch.setitem(studies.POINTS, "ci", 7)
-    assert len(studies.points_denoiser(VP(), "x0", points)[1]) == 7
-    denoiser, _ = studies.points_denoiser(VP(), "x0", torch.randn(50, 5, generator=seeded(0)), steps=2)
+    monkeypatch.setitem(experiment.POINTS, "ci", 7)
+    assert len(experiment.points_denoiser(VP(), "x0", points)[1]) == 7
+    denoiser, _ = experiment.points_denoiser(VP(), "x0", torch.randn(50, 5, generator=seeded(0)), steps=2)
     assert denoiser.net.config.dims == 5

@@ -1,4 +1,4 @@
-"""The recipes: every scale is the same program, also the one whose machine is not at hand."""
+"""Training on digits: every scale is the same program, also the one whose machine is not at hand."""
 
 from dataclasses import replace
 
@@ -8,20 +8,20 @@ import torch
 from tinyldm import VP, Condition, experiments
 from tinyldm.data import InMemory, load
 from tinyldm.experiments import denoise_loss, pictures
-from tinyldm.experiments import digits as recipes
+from tinyldm.experiments import digits as experiment
 from tinyldm.nn import AutoencoderConfig, UNetConfig
 from tinyldm.runtime import SCALES, seeded
 from tinyldm.train import Budget
 
 
 def test_there_is_a_recipe_for_every_scale(monkeypatch):
-    assert tuple(recipes.DIGITS) == SCALES
+    assert tuple(experiment.DIGITS) == SCALES
     for scale in SCALES:
         monkeypatch.setenv("TINYLDM_SCALE", scale)
-        assert recipes.digits_recipe() is recipes.DIGITS[scale]
+        assert experiment.digits_recipe() is experiment.DIGITS[scale]
     monkeypatch.setenv("TINYLDM_SCALE", "cpus")
     with pytest.raises(ValueError, match="TINYLDM_SCALE='cpus' is unknown; did you mean 'cpu'"):
-        recipes.digits_recipe()
+        experiment.digits_recipe()
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -29,23 +29,23 @@ def test_every_recipe_trains_saves_and_samples_on_the_cpu(scale, monkeypatch, tm
     """Two updates of each network at full size: the path of a larger scale must hold before its machine is there."""
     monkeypatch.setenv("TINYLDM_DEVICE", "cpu")
     few = InMemory(load("digits")[torch.arange(16)])  # encoding all of them with the largest network is slow
-    monkeypatch.setattr(recipes, "load", lambda name: few)
-    recipe = recipes.DIGITS[scale]
+    monkeypatch.setattr(experiment, "load", lambda name: few)
+    recipe = experiment.DIGITS[scale]
     short = replace(
         recipe,
         autoencoder_budget=replace(recipe.autoencoder_budget, steps=2, batch=2),
         denoiser_budget=replace(recipe.denoiser_budget, steps=2, batch=2),
     )
-    model = recipes.train_digits(short, folder=str(tmp_path), progress=False)
+    model = experiment.train_digits(short, folder=str(tmp_path), progress=False)
     assert {f.name for f in tmp_path.iterdir()} == {"autoencoder.safetensors", "denoiser.safetensors"}
     images = model.sample(2, steps=2, generator=seeded(0))
     assert images.shape == (2, 1, 32, 32)
-    again = recipes.train_digits(short, folder=str(tmp_path), progress=False)  # both runs are finished: nothing is left
+    again = experiment.train_digits(short, folder=str(tmp_path), progress=False)  # both runs are finished: nothing is left
     assert torch.equal(again.sample(2, steps=2, generator=seeded(0)), images)
 
 
 def test_networks_are_drawn_from_their_seed_alone():
-    recipe = recipes.Recipe(
+    recipe = experiment.Recipe(
         AutoencoderConfig(channels=(8,), groups=4),
         Budget(1, 1, 1e-3),
         UNetConfig(channels=(8,), attention=(False,)),
@@ -67,7 +67,7 @@ def test_the_gaussian_rival_has_the_mean_and_covariance_of_the_latents():
     g = seeded(0)
     mixing = torch.randn(12, 12, generator=g, dtype=torch.float64)
     z = (torch.randn(500, 12, generator=g, dtype=torch.float64) @ mixing + 3).float().reshape(-1, 3, 2, 2)
-    drawn = recipes.gaussian_baseline(z, 200_000, seeded(1)).flatten(1).double()
+    drawn = experiment.gaussian_baseline(z, 200_000, seeded(1)).flatten(1).double()
     wanted = z.flatten(1).double()
     scale = torch.cov(wanted.T).diag().sqrt()
     assert ((drawn.mean(0) - wanted.mean(0)).abs() / scale).max() < 5 / 200_000**0.5
@@ -123,7 +123,7 @@ def test_an_own_network_trains_without_labels_and_says_what_it_lacks_for_them():
 # ---- the reader's own pictures
 
 
-TINY = recipes.Recipe(
+TINY = experiment.Recipe(
     AutoencoderConfig(latent_channels=2, channels=(4, 8), blocks=1, groups=4),
     Budget(3, 4, 3e-3),
     UNetConfig(channels=(8, 8), attention=(False, True), blocks=1, heads=2, groups=4),
@@ -159,8 +159,8 @@ def test_named_classes_count_though_some_are_empty(monkeypatch):
     monkeypatch.setenv("TINYLDM_SCALE", "cpu")
     recipe = experiments.pictures_recipe(own(classes=("apes", "bees", "cats")))
     assert (recipe.denoiser.classes, recipe.autoencoder.in_channels) == (3, 3)
-    assert recipe.denoiser_budget == recipes.DIGITS["cpu"].denoiser_budget
-    assert experiments.pictures_recipe(load("digits")) == recipes.DIGITS["cpu"]  # the digits are one case of it
+    assert recipe.denoiser_budget == experiment.DIGITS["cpu"].denoiser_budget
+    assert experiments.pictures_recipe(load("digits")) == experiment.DIGITS["cpu"]  # the digits are one case of it
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_pictures_that_do_not_fit_are_refused_before_training(images, said, monk
 
 def test_the_judge_reads_real_digits_as_well_as_stated():
     test = load("digits", "test").tensors
-    judge = recipes.digits_judge()
+    judge = experiment.digits_judge()
     assert 0.97 < judge.accuracy(test["image"], test["label"]) < 1
     shuffled = test["label"].roll(1)
     assert judge.accuracy(test["image"], shuffled) < 0.3

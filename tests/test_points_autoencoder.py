@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from tinyldm import experiments as studies
-from tinyldm import seeded
+from tinyldm import experiments, seeded
 from tinyldm.data import load
 from tinyldm.nn import PointCoderConfig
 
@@ -20,7 +19,9 @@ def cloud(n=4000, spreads=(1.0, 0.5, 0.1)):
 def test_a_linear_coder_spends_the_rate_of_the_closed_form(spread, rate):
     """beta = 2 sigma^2: a direction of variance v is coded with 1/2 ln(v / sigma^2) nats, or not at all if v < sigma^2."""
     points, variance = cloud(spreads=(spread,)), 0.1
-    module, _ = studies.points_autoencoder(points, 2 * variance, config=PointCoderConfig(dims=1, latents=1, layers=0), steps=2500)
+    module, _ = experiments.points_autoencoder(
+        points, 2 * variance, config=PointCoderConfig(dims=1, latents=1, layers=0), steps=2500
+    )
     with torch.no_grad():
         posterior = module.encode(points)
         error = ((module.decode(posterior.mode()) - points) ** 2).mean()
@@ -33,17 +34,19 @@ def test_a_linear_coder_spends_the_rate_of_the_closed_form(spread, rate):
 
 def test_without_noise_and_kl_it_is_an_autoencoder_and_with_noise_it_becomes_one():
     points = cloud(spreads=(1.0, 0.5))
-    plain, history = studies.points_autoencoder(points, 0.0, stochastic=False, steps=400)
+    plain, history = experiments.points_autoencoder(points, 0.0, stochastic=False, steps=400)
     assert history[-20:].mean() < 0.01 * history[:20].mean()
-    few = studies.points_autoencoder(points, 0.0, steps=100)[0].encode(points).std.mean()
-    many = studies.points_autoencoder(points, 0.0, steps=600)[0].encode(points).std.mean()
+    few = experiments.points_autoencoder(points, 0.0, steps=100)[0].encode(points).std.mean()
+    many = experiments.points_autoencoder(points, 0.0, steps=600)[0].encode(points).std.mean()
     assert many < few / 2 < 0.5
     assert plain.encode(points).mean.shape == (4000, 2)
 
 
 def test_a_seed_means_one_network():
     points = cloud(200)
-    a, b, c = (studies.points_autoencoder(points, 0.1, config=PointCoderConfig(dims=3), steps=5, seed=s)[1] for s in (1, 1, 2))
+    a, b, c = (
+        experiments.points_autoencoder(points, 0.1, config=PointCoderConfig(dims=3), steps=5, seed=s)[1] for s in (1, 1, 2)
+    )
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
 
@@ -51,7 +54,7 @@ def test_a_seed_means_one_network():
 def test_digits_are_rebuilt_better_with_a_small_weight_than_with_a_large_one():
     errors = []
     for weight in (1e-5, 10.0):
-        module, history = studies.digits_autoencoder(weight, steps=40, progress=False)
+        module, history = experiments.digits_autoencoder(weight, steps=40, progress=False)
         assert module.config.latent_channels == 4
         x = load("digits", "test").tensors["image"][:64]
         with torch.no_grad():
@@ -68,7 +71,7 @@ def test_digits_are_rebuilt_better_with_a_small_weight_than_with_a_large_one():
         (lambda: PointCoderConfig(layers=-1), r"layers: expected 0 \(linear\) or more, got -1"),
         (lambda: PointCoderConfig().build().encode(torch.zeros(3)), r"x: expected \(B, 2\)"),
         (lambda: PointCoderConfig().build().decode(torch.zeros(3, 5)), r"z: expected \(B, 2\), got shape \(3, 5\)"),
-        (lambda: studies.points_autoencoder(torch.zeros(8, 2), -1.0, steps=1), "beta: expected a number >= 0"),
+        (lambda: experiments.points_autoencoder(torch.zeros(8, 2), -1.0, steps=1), "beta: expected a number >= 0"),
     ],
 )
 def test_what_does_not_fit_is_named(call, said):
