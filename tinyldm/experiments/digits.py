@@ -23,7 +23,7 @@ LATENTS = {"ci": 120, "cpu": 600, "gpu": 5000}  # updates of a denoiser beside t
 IMAGES = {"ci": 60, "cpu": 300, "gpu": 4000}  # updates of an autoencoder beside the chapter's own
 
 
-DIGITS = RECIPES  # one channel and ten classes are what the networks have if nothing else is said
+DIGITS = RECIPES  # the numbers of pictures.py: one channel and ten classes are what its networks have if nothing else is said
 
 
 def digits_recipe() -> Recipe:
