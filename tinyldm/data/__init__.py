@@ -12,12 +12,14 @@ from .memory import InMemory
 from .openml import SOURCES, load_openml
 from .photos import load_photos, photo, photo_crop, photo_names
 from .points import load_points, six_gaussians
+from .icons import load_icons
 from .shapes import load_shapes
 
 LOADERS: dict[str, Callable[..., InMemory]] = {
     "digits": load_digits,
     "photos": load_photos,
     "shapes": load_shapes,
+    "icons": load_icons,
     "points": load_points,
     "folder": load_folder,
     **{name: partial(load_openml, name) for name in SOURCES},

@@ -80,6 +80,24 @@ class Condition:
         }
         return replace(self, **moved)
 
+    def joined(self, other: "Condition") -> "Condition":
+        """This batch's condition and another's, one after the other. Shorter texts are padded with tokens that the mask hides.
+
+        Raises ``ValueError`` where one fills a slot that the other leaves empty.
+        """
+        mine, theirs = self._filled(), other._filled()
+        differ = sorted((mine.keys() ^ theirs.keys()) - {"tokens_mask"})
+        expect(not differ, "other", f"{', '.join(differ)} in only one of them", "the same slots filled")
+        slots: dict[str, Any] = {name: _one_after_the_other(mine[name], theirs[name]) for name in mine.keys() & theirs.keys() - TEXT}
+        if self.tokens is not None and other.tokens is not None:
+            longest = max(self.tokens.shape[1], other.tokens.shape[1])
+            texts = [(c.tokens, c.tokens_mask) for c in (self, other)]
+            slots["tokens"] = torch.cat([_padded(tokens, longest) for tokens, _ in texts])
+            if len({tokens.shape[1] for tokens, _ in texts}) > 1 or any(mask is not None for _, mask in texts):
+                seen = [torch.ones_like(tokens[..., 0], dtype=torch.bool) if mask is None else mask for tokens, mask in texts]
+                slots["tokens_mask"] = torch.cat([_padded(mask, longest) for mask in seen])
+        return Condition(**slots)
+
     def drop(self, mask: Tensor, null: int) -> "Condition":
         """Replace the labels where ``mask`` (B,) is true by ``null``: how a network learns the unconditional case.
 
@@ -91,6 +109,20 @@ class Condition:
             raise ValueError("label: expected labels to drop, got None")
         in_range("label", self.label, 0, null - 1)
         return replace(self, label=torch.where(mask, torch.full_like(self.label, null), self.label))
+
+
+TEXT = {"tokens", "tokens_mask"}
+
+
+def _one_after_the_other(first: Any, second: Any) -> Any:
+    if isinstance(first, Tensor):
+        return torch.cat([first, second])
+    return tuple(torch.cat(both) for both in zip(first, second, strict=True))
+
+
+def _padded(x: Tensor, length: int) -> Tensor:
+    """(B, L, ...) with zeros up to (B, length, ...)."""
+    return torch.cat([x, x.new_zeros(len(x), length - x.shape[1], *x.shape[2:])], dim=1)
 
 
 def sdxl_vector(pooled: Tensor, time_ids: Tensor, dim: int = 256) -> Tensor:

@@ -1,0 +1,99 @@
+"""Words and pictures in one space: a text encoder beside an encoder of pictures, trained to agree."""
+
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import expect, image_batch, whole_number
+from .config import Config
+from .layers import Downsample, ResBlock
+from .text import TextConfig, TextEncoder
+
+
+@dataclass(frozen=True)
+class CLIPConfig(Config):
+    """A text encoder's sizes, by their names in ``TextConfig``; channels: the picture encoder's widths, the first at half the
+    picture's side, each other at half the side of the one before; projection: the dimensions of the common space.
+    """
+
+    vocabulary: int
+    width: int = 128
+    heads: int = 4
+    layers: int = 3
+    length: int = 16
+    projection: int = 128
+    in_channels: int = 3
+    channels: tuple[int, ...] = (32, 64, 128)
+    groups: int = 8
+
+    def __post_init__(self) -> None:
+        whole_number("projection", self.projection, 1)
+        whole_number("in_channels", self.in_channels, 1)
+        expect(len(self.channels) > 0, "channels", self.channels, "at least one level")
+        for width in self.channels:
+            expect(width > 0 and width % self.groups == 0, "channels", self.channels, f"multiples of groups={self.groups}")
+
+    @property
+    def text(self) -> TextConfig:
+        """The text encoder's own configuration."""
+        own = {field.name for field in fields(TextConfig)}
+        return TextConfig(**{name: value for name, value in self.as_dict().items() if name in own})
+
+    def build(self) -> "CLIP":
+        """The module, freshly initialised."""
+        return CLIP(self)
+
+
+class PictureEncoder(nn.Module):
+    """Residual blocks at ever smaller sides, then mean and maximum over what is left: (B, K, H, W) -> (B, projection)."""
+
+    def __init__(self, config: CLIPConfig) -> None:
+        super().__init__()
+        first, *others = config.channels
+        self.conv_in = nn.Conv2d(config.in_channels, first, 4, stride=2, padding=1)
+        levels: list[nn.Module] = [ResBlock(first, first, config.groups)]
+        for cin, cout in zip(config.channels, others):
+            levels += [Downsample(cin, both_sides=True), ResBlock(cin, cout, config.groups)]
+        self.levels = nn.Sequential(*levels)
+        self.norm = nn.GroupNorm(config.groups, config.channels[-1])
+        self.out = nn.Linear(2 * config.channels[-1], config.projection, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.silu(self.norm(self.levels(self.conv_in(x))))
+        return self.out(torch.cat([h.mean((2, 3)), h.amax((2, 3))], dim=1))  # how much there is, and whether there is any
+
+
+class CLIP(nn.Module):
+    """Pictures (B, K, H, W) and token numbers (B, L) -> two sets of unit vectors (B, projection), near where they belong together.
+
+    ``temperature`` is learned: similarities are divided by it before they are compared, see ``contrastive_loss``.
+    Source: Radford et al. (2021), figure 3 and section 2.5.
+    """
+
+    def __init__(self, config: CLIPConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.text: TextEncoder = config.text.build()
+        self.picture = PictureEncoder(config)
+        self.log_scale = nn.Parameter(torch.tensor(0.07).log().neg())
+
+    def of_pictures(self, x: Tensor) -> Tensor:
+        """Unit vectors of pictures; those of one channel are taken as grey."""
+        if x.ndim == 4 and x.shape[1] == 1:
+            x = x.expand(-1, self.config.in_channels, -1, -1)
+        image_batch("x", x, self.config.in_channels, 2 ** len(self.config.channels))
+        return F.normalize(self.picture(x), dim=1)
+
+    def of_texts(self, ids: Tensor) -> Tensor:
+        """Unit vectors of texts."""
+        return F.normalize(self.text(ids)[1], dim=1)
+
+    @property
+    def scale(self) -> Tensor:
+        """One over the temperature, () and at most 100, as in OpenAI's training."""
+        return self.log_scale.exp().clamp(max=100)
+
+    def forward(self, x: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        return self.of_pictures(x), self.of_texts(ids)
