@@ -53,8 +53,7 @@ def figure(rows: int = 1, cols: int = 1, height: float = 2.6) -> tuple[Figure, n
 
 def gray(images: Tensor) -> np.ndarray:
     """Images (N, 1, H, W) in [-1, 1] as uint8 (N, H, W), dark ink on white paper: -1 is paper, 1 is ink."""
-    levels = (1 - images.detach().float().cpu().clamp(-1, 1)) * 127.5
-    return levels.round().to(torch.uint8)[:, 0].numpy()
+    return color(-images)[..., 0]
 
 
 def color(images: Tensor) -> np.ndarray:
@@ -156,11 +155,8 @@ def pipeline(model: LatentDiffusion, image: Sequence[int]) -> Figure:
         ax.text(x + 1.0, y + 0.5, text, ha="center", va="center", fontsize=8.5)
 
     def arrow(start: tuple[float, float], end: tuple[float, float], text: str = "", bend: float = 0.0) -> None:
-        ax.add_patch(
-            FancyArrowPatch(
-                start, end, arrowstyle="-|>", mutation_scale=11, connectionstyle=f"arc3,rad={bend}", color="black", lw=1.1
-            )
-        )
+        bow = f"arc3,rad={bend}"
+        ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=11, connectionstyle=bow, color="black", lw=1.1))
         ax.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.14, text, ha="center", va="bottom", fontsize=8)
 
     box(0.1, 2.9, f"image\n{shape(image)}", "white")
