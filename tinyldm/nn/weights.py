@@ -83,8 +83,7 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], layout: str = "di
     unknown or misshapen; the module is then untouched.
     """
     table, found = names(module, layout), canonical(state, module, layout)
-    shapes = {name: tuple(t.shape) for name, t in module.state_dict().items()}
-    expected = {table[name]: shape for name, shape in shapes.items()}
+    expected = {table[name]: tuple(t.shape) for name, t in module.state_dict().items()}
     given = {name: tuple(state[file].shape) for name, file in found.items()}
     wrong = [
         f"{found.get(name, name)}: {given.get(name, 'absent')}, expected {expected.get(name, 'no such tensor')}"

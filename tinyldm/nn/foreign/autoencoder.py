@@ -6,7 +6,7 @@ from typing import Any
 from ...errors import choose, expect
 from ..autoencoder import AutoencoderConfig
 from .family import Family, Row
-from .options import Option, options, read, same, write
+from .options import Option, levels, options, read, same, write
 
 DOWN = {"DownEncoderBlock2D": False, "AttnDownEncoderBlock2D": True}  # a level's block type, first the one without attention
 UP = {"UpDecoderBlock2D": False, "AttnUpDecoderBlock2D": True}
@@ -34,10 +34,9 @@ def read_autoencoder(config: Mapping[str, Any]) -> AutoencoderConfig:
     values = options(config, OPTIONS, FACTS)
     same(values, "out_channels", values["in_channels"], "as many as in_channels")
     same(values, "use_post_quant_conv", values["use_quant_conv"], "like use_quant_conv")
-    down = tuple(choose("down_block_types", kind, DOWN) for kind in values["down_block_types"])
+    count = len(values["block_out_channels"])
+    down = tuple(choose("down_block_types", kind, DOWN) for kind in levels(values, "down_block_types", count))
     up = tuple(choose("up_block_types", kind, UP) for kind in values["up_block_types"])
-    levels = len(values["block_out_channels"])
-    expect(len(down) == levels, "down_block_types", values["down_block_types"], f"{levels}, one a level")
     expect(up == down[::-1], "up_block_types", values["up_block_types"], "the mirror of down_block_types")
     return AutoencoderConfig(**read(values, OPTIONS), attention=down if any(down) else ())
 
@@ -90,6 +89,7 @@ AUTOENCODER = Family(
         },
         "compvis": {"ResBlock": {"skip": "nin_shortcut"}, "SelfAttention": {"out": "proj_out"}},
     },
+    readers={"AutoencoderKL": read_autoencoder},
     write=write_autoencoder,
     facts=FACTS,
     prefix="first_stage_model.",

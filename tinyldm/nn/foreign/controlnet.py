@@ -43,4 +43,4 @@ def controlnet_rows(config: ControlNetConfig) -> Iterator[Row]:
     yield f"zeros.{skips}", "controlnet_mid_block", "middle_block_out.0"
 
 
-CONTROLNET = Family(controlnet_rows, LEAVES, write_controlnet, FACTS, "control_model.")
+CONTROLNET = Family(controlnet_rows, LEAVES, {"ControlNetModel": read_controlnet}, write_controlnet, FACTS, "control_model.")

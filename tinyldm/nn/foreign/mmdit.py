@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ..mmdit import MMDiTConfig
 from .family import Family, Row
-from .mmdit_options import class_of, write_mmdit
+from .mmdit_options import READERS, class_of, write_mmdit
 
 STREAMS = {  # inside a block of ours -> inside a block of theirs: of the image's stream, of the text's
     "modulation": ("norm1.linear", "norm1_context.linear"),
@@ -60,4 +60,4 @@ def _pairs(config: MMDiTConfig) -> Iterator[tuple[str, str]]:
             yield f"singles.{i}.{ours}", f"single_transformer_blocks.{i}.{theirs}"
 
 
-MMDIT = Family(mmdit_rows, {"diffusers": {}}, write_mmdit, facts=(), shapes=mmdit_shapes)
+MMDIT = Family(mmdit_rows, {"diffusers": {}}, READERS, write_mmdit, facts=(), shapes=mmdit_shapes)

@@ -10,7 +10,6 @@ from .options import Option, Table, alike, fixed, levels, options, read, write
 
 PLAIN = {"DownBlock2D": False, "AttnDownBlock2D": True}  # a level's block type, first the one without attention
 CROSS = {"DownBlock2D": False, "CrossAttnDownBlock2D": True}
-SCALE_SHIFT = {"default": False, "scale_shift": True}
 PUBLISHED = "as in all published configurations"
 
 COMMON = {
@@ -28,7 +27,7 @@ COMMON = {
     "resnet_time_scale_shift": Option(
         "default",
         "scale_shift",
-        read=lambda kind: choose("resnet_time_scale_shift", kind, SCALE_SHIFT),
+        read=lambda kind: choose("resnet_time_scale_shift", kind, {"default": False, "scale_shift": True}),
         write=lambda scale_shift: "scale_shift" if scale_shift else "default",
     ),
 }
@@ -96,8 +95,8 @@ def conditional_sizes(values: Mapping[str, Any], table: Table) -> dict[str, Any]
     sizes = _sizes(values, table, CROSS)
     count = len(sizes["channels"])
     depths = levels(values, "transformer_layers_per_block", count)
-    for depth in depths:
-        expect(isinstance(depth, int), "transformer_layers_per_block", list(depths), "one number a level")
+    single = all(isinstance(depth, int) for depth in depths)
+    expect(single, "transformer_layers_per_block", list(depths), "one number a level")
     cross_only = tuple(bool(c) for c in levels(values, "only_cross_attention", count))
     added = choose("addition_embed_type", str(values["addition_embed_type"]), {"None": False, "text_time": True})
     heads = values["attention_head_dim"]
