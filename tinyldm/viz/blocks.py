@@ -58,7 +58,7 @@ def pieces(net: MMDiT) -> list[Piece]:
     found = [] if net.text is None else [_piece("in", "text", "tokens", "ends", [net.text])]
     found.append(_piece("in", "image", "patches", "ends", [net.patch]))
     found.append(Piece("in", "all", "clock", "ends", _clock(net), _count(net.clocks)))
-    for stream in _streams(net):
+    for stream in _columns(net):
         for name, (kind, *_) in STREAM.items():
             parts = [getattr(getattr(block, stream), name) for block in net.blocks]
             found.append(_piece("double", stream, name, kind, parts))
@@ -86,16 +86,16 @@ def blocks(net: MMDiT) -> Figure:
         fig, (ax, bar) = plt.subplots(2, 1, figsize=size, height_ratios=shares)
         ax.set(xlim=(0, 100), ylim=(rows, 0))
         ax.set_axis_off()
-        column, p = _column(net, "image"), net.config.patch
-        if net.text is not None:
-            _box(ax, COLUMNS["text"], 0.1, "text tokens: {}", found["in", "text", "tokens"])
-        _box(ax, column, 0.1, f"image, patches of {p} x {p} latent pixels: {{}}", found["in", "image", "patches"])
+        columns, p = _columns(net), net.config.patch
+        if "text" in columns:
+            _box(ax, columns["text"], 0.1, "text tokens: {}", found["in", "text", "tokens"])
+        _box(ax, columns["image"], 0.1, f"image, patches of {p} x {p} latent pixels: {{}}", found["in", "image", "patches"])
         _box(ax, COLUMNS["all"], 1.1, "clock: {}", found["in", "all", "clock"])
         bottom = _double(ax, net, found)
         if net.singles:
             bottom = _single(ax, net, found, bottom + 0.6)
         last = found["out", "image", "modulation"], found["out", "image", "last"]
-        _box(ax, column, bottom + 0.3, "norm, scale, shift (modulation {})\nlast {}, unpacked", *last, high=1.1)
+        _box(ax, columns["image"], bottom + 0.3, "norm, scale, shift (modulation {})\nlast {}, unpacked", *last, high=1.1)
         _shares(bar, list(found.values()))
     return fig
 
@@ -103,21 +103,16 @@ def blocks(net: MMDiT) -> Figure:
 Found = dict[tuple[str, str, str], Piece]
 
 
-def _streams(net: MMDiT) -> list[str]:
-    return ["image"] if net.text is None else ["text", "image"]
-
-
-def _column(net: MMDiT, stream: str) -> tuple[float, float]:
-    """Where a stream is drawn: alone, it has the whole width."""
-    return COLUMNS["all" if net.text is None else stream]
+def _columns(net: MMDiT) -> dict[str, tuple[float, float]]:
+    """Where each stream is drawn: alone, it has the whole width."""
+    return {"image": COLUMNS["all"]} if net.text is None else {stream: COLUMNS[stream] for stream in ("text", "image")}
 
 
 def _double(ax: Axes, net: MMDiT, found: Found) -> float:
     """The blocks with streams; returns where they end."""
-    top, high, streams = 2.2, 7.0, _streams(net)
-    _frame(ax, top, high, f"{len(net.blocks)} blocks with {len(streams)} stream{'s' * (len(streams) > 1)}")
-    for stream in streams:
-        column = _column(net, stream)
+    top, high, columns = 2.2, 7.0, _columns(net)
+    _frame(ax, top, high, f"{len(net.blocks)} blocks with {len(columns)} stream{'s' * (len(columns) > 1)}")
+    for stream, column in columns.items():
         _rail(ax, column, stream == "image", [top + y for y in (0.9, 1.65, 4.1, 4.95, 5.9)])
         for name, (_, y, text) in STREAM.items():
             _box(ax, column, top + y, text, found["double", stream, name])
