@@ -53,7 +53,7 @@ def figure(rows: int = 1, cols: int = 1, height: float = 2.6) -> tuple[Figure, n
 
 def gray(images: Tensor) -> np.ndarray:
     """Images (N, 1, H, W) in [-1, 1] as uint8 (N, H, W), dark ink on white paper: -1 is paper, 1 is ink."""
-    return color(-images)[..., 0]
+    return color(-images.float())[..., 0]
 
 
 def color(images: Tensor) -> np.ndarray:
@@ -76,9 +76,9 @@ def contact_sheet(images: Tensor, cols: int, gap: int = 2) -> np.ndarray:
     Raises ``ValueError`` for another rank or other channels.
     """
     drawn = _drawn(images)
-    framed = np.pad(drawn, ((0, 0), (gap, gap), (gap, gap), (0, 0))[: drawn.ndim], constant_values=255)
-    empty = np.full((-len(framed) % cols, *framed.shape[1:]), 255, np.uint8)
-    rows = np.concatenate([framed, empty]).reshape(-1, cols, *framed.shape[1:])
+    around = (0, -len(drawn) % cols), (gap, gap), (gap, gap), (0, 0)  # white images fill the last row
+    framed = np.pad(drawn, around[: drawn.ndim], constant_values=255)
+    rows = framed.reshape(-1, cols, *framed.shape[1:])
     return np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
 
 
