@@ -39,7 +39,7 @@ class FeatureNetConfig(Config):
         return FeatureNet(self)
 
 
-EPS = 1e-8  # under the root: where no feature is active, 0 / 0 and an infinite gradient are avoided
+EPS = 1e-8  # under the root: where no feature is active, or a kernel uniform, 0 / 0 and an infinite gradient are avoided
 
 
 def unit(f: Tensor) -> Tensor:
@@ -54,12 +54,9 @@ class Standardised(nn.Conv2d):
     activations is needed. Source: Qiao et al., Micro-Batch Training with ... Weight Standardization (2019), section 3.
     """
 
-    def __init__(self, cin: int, cout: int) -> None:
-        super().__init__(cin, cout, 3)
-
     def forward(self, x: Tensor) -> Tensor:
         w = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
-        w = w * torch.rsqrt(w.square().sum((1, 2, 3), keepdim=True) / 2 + 1e-8)
+        w = w * torch.rsqrt(w.square().sum((1, 2, 3), keepdim=True) / 2 + EPS)
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), w, self.bias)
 
 
@@ -77,7 +74,7 @@ class FeatureNet(nn.Module):
         self.config = config
         cins = (config.in_channels, *config.widths)
         self.stages = nn.ModuleList(
-            nn.Sequential(Standardised(cin, width), nn.ReLU(), Standardised(width, width), nn.ReLU())
+            nn.Sequential(Standardised(cin, width, 3), nn.ReLU(), Standardised(width, width, 3), nn.ReLU())
             for cin, width in zip(cins, config.widths)
         )
         self.head = nn.Linear(sum(config.widths), sum(config.heads))
@@ -132,10 +129,10 @@ class VGG16Features(nn.Module):
 
         Raises ``FileNotFoundError``, or ``ValueError`` naming the tensors that are missing or misshapen, or a pickle.
         """
-        state = _read(path)
+        state, _ = read_safetensors(path)
         if linear is None:
             return cls(state)
-        lines = _read(linear)
+        lines, _ = read_safetensors(linear)
         names = [f"lin{i}.model.1.weight" for i in range(len(VGG16))]
         _present(lines, names)
         return cls(state, [lines[name].float().flatten() for name in names])
@@ -167,7 +164,3 @@ def _convolution(state: Mapping[str, Tensor], prefix: str) -> nn.Conv2d:
 def _present(state: Mapping[str, Tensor], names: list[str]) -> None:
     missing = [name for name in names if name not in state]
     expect(not missing, "path", f"a file without {', '.join(missing)}", "tensors named as torchvision's or LPIPS's")
-
-
-def _read(path: str | os.PathLike) -> dict[str, Tensor]:
-    return read_safetensors(path)[0]

@@ -43,6 +43,10 @@ class Source(NamedTuple):
     read: Callable[[Box], Tensor]
     tensor: Tensor | None = None
 
+    def each(self, f: Callable[[Tensor], Tensor]) -> "Source":
+        """The image with ``f`` of every box in its place."""
+        return Source(self.size, lambda box: f(self.read(box)))
+
 
 def stored(x: Tensor) -> Source:
     """A tensor (1, C, H, W) as a source."""
@@ -61,26 +65,29 @@ def clip(box: Box, size: tuple[int, int]) -> Box:
     return Box(max(box.top, 0), min(box.bottom, size[0]), max(box.left, 0), min(box.right, size[1]))
 
 
-def rim(box: Box) -> Box:
-    """The box and one pixel more on every side: what a 3x3 convolution sees."""
-    return Box(box.top - 1, box.bottom + 1, box.left - 1, box.right + 1)
+def seen(box: Box, conv: nn.Conv2d) -> Box:
+    """What a 3x3 convolution looks at to make a box of its output; it may reach beyond the image."""
+    step, back = conv.stride[0], int(conv.padding[0])
+    top, bottom, left, right = box
+    return Box(step * top - back, step * (bottom - 1) - back + 3, step * left - back, step * (right - 1) - back + 3)
 
 
-def convolve(patch: Tensor, inside: Box, wanted: Box, conv: nn.Conv2d) -> Tensor:
-    """``conv`` of the box ``wanted``, of which the image holds ``inside``, given as ``patch``; zeros are beyond its edge."""
-    (top, bottom, left, right), edge = inside, wanted
-    around = (left - edge.left, edge.right - right, top - edge.top, edge.bottom - bottom)
+def convolve(patch: Tensor, inside: Box, box: Box, conv: nn.Conv2d) -> Tensor:
+    """The box of ``conv``'s output. ``patch``: its input in the box ``inside``, beyond which, at the edge, are zeros."""
+    (top, bottom, left, right), whole = inside, seen(box, conv)
+    around = (left - whole.left, whole.right - right, top - whole.top, whole.bottom - bottom)
     return F.conv2d(F.pad(patch, around), conv.weight, conv.bias, conv.stride)
 
 
 def filtered(source: Source, conv: nn.Conv2d) -> Source:
-    """A 3x3 convolution of a source, made where it is read."""
+    """A 3x3 convolution of a source, made where it is read; one of stride 2 looks beyond the right and the bottom edge."""
 
     def read(box: Box) -> Tensor:
-        inside = clip(rim(box), source.size)
-        return convolve(source.read(inside), inside, rim(box), conv)
+        inside = clip(seen(box, conv), source.size)
+        return convolve(source.read(inside), inside, box, conv)
 
-    return Source(source.size, read)
+    height, width = source.size
+    return Source((height // conv.stride[0], width // conv.stride[1]), read)
 
 
 def doubled(source: Source) -> Source:
@@ -92,17 +99,6 @@ def doubled(source: Source) -> Source:
         return box.within(Box(2 * low.top, 2 * low.bottom, 2 * low.left, 2 * low.right)).of(twice)
 
     return Source((2 * source.size[0], 2 * source.size[1]), read)
-
-
-def halved(source: Source, conv: nn.Conv2d) -> Source:
-    """A 3x3 convolution with stride 2 that sees one pixel beyond the right and the bottom edge, made where it is read."""
-
-    def read(box: Box) -> Tensor:
-        wanted = Box(2 * box.top, 2 * box.bottom + 1, 2 * box.left, 2 * box.right + 1)
-        inside = clip(wanted, source.size)
-        return convolve(source.read(inside), inside, wanted, conv)
-
-    return Source((source.size[0] // 2, source.size[1] // 2), read)
 
 
 def normalised(source: Source, norm: nn.GroupNorm, tile: int) -> Callable[[Tensor], Tensor]:
@@ -131,15 +127,15 @@ def residual(source: Source, block: ResBlock, tile: int) -> Source:
     kept = source.tensor if isinstance(block.skip, nn.Identity) else None
     out = torch.empty_like(hidden) if kept is None else kept
     for box in boxes(size, tile):
-        inside = clip(rim(box), size)
+        inside = clip(seen(box, block.conv1), size)
         patch = source.read(inside)
-        box.of(hidden).copy_(convolve(first(patch), inside, rim(box), block.conv1))
+        box.of(hidden).copy_(convolve(first(patch), inside, box, block.conv1))
         if kept is None:
             box.of(out).copy_(block.skip(box.within(inside).of(patch)))
-    second = normalised(stored(hidden), block.norm2, tile)
+    middle = stored(hidden)
+    second = filtered(middle.each(normalised(middle, block.norm2, tile)), block.conv2)
     for box in boxes(size, tile):
-        inside = clip(rim(box), size)
-        box.of(out).add_(convolve(second(inside.of(hidden)), inside, rim(box), block.conv2))
+        box.of(out).add_(second.read(box))
     return stored(out)
 
 
@@ -151,7 +147,7 @@ def through(levels: nn.Module, source: Source, tile: int) -> Source:
         elif isinstance(layer, Upsample):
             source = filtered(doubled(source), layer.conv)
         elif isinstance(layer, Downsample):
-            source = halved(source, layer.conv)
+            source = filtered(source, layer.conv)
         else:  # attention, which stands behind a residual block
             source = stored(layer(source.tensor))
     return source
@@ -159,8 +155,8 @@ def through(levels: nn.Module, source: Source, tile: int) -> Source:
 
 def picture(last: Source, decoder: Decoder, tile: int) -> Tensor:
     """The decoder's last layer, to the image."""
-    norm, conv = normalised(last, decoder.norm, tile), decoder.conv_out
-    source = filtered(Source(last.size, lambda box: norm(last.read(box))), conv)
+    conv = decoder.conv_out
+    source = filtered(last.each(normalised(last, decoder.norm, tile)), conv)
     out = conv.weight.new_empty(1, conv.out_channels, *last.size)
     for box in boxes(last.size, tile):
         box.of(out).copy_(source.read(box))

@@ -83,8 +83,7 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], layout: str = "di
     unknown or misshapen; the module is then untouched.
     """
     table, found = names(module, layout), canonical(state, module, layout)
-    shapes = {name: tuple(t.shape) for name, t in module.state_dict().items()}
-    expected = {table[name]: shape for name, shape in shapes.items()}
+    expected = {table[name]: tuple(t.shape) for name, t in module.state_dict().items()}
     given = {name: tuple(state[file].shape) for name, file in found.items()}
     wrong = [
         f"{found.get(name, name)}: {given.get(name, 'absent')}, expected {expected.get(name, 'no such tensor')}"
@@ -103,10 +102,8 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], layout: str = "di
 
 def _fits(given: tuple[int, ...] | None, expected: tuple[int, ...] | None) -> bool:
     """The same shape, where a convolution that sees each patch once is as good as the linear map that it is."""
-    if given is None or expected is None:
-        return False
-    flat = given[0] == expected[0] and math.prod(given) == math.prod(expected) if given and expected else False
-    return given == expected or (flat and {len(given), len(expected)} == {2, 4})
+    a, b = given or (), expected or ()
+    return given == expected or ({len(a), len(b)} == {2, 4} and a[0] == b[0] and math.prod(a) == math.prod(b))
 
 
 def _hint(module: nn.Module, state: Mapping[str, Tensor], layout: str) -> str:
@@ -191,7 +188,7 @@ def save_pretrained(module: nn.Module, folder: str | os.PathLike, dtype: torch.d
     module = bare(module)
     family, config = FAMILIES.get(type(module).__name__), _written(module)
     for fact in facts:
-        choose("fact", fact, family.facts if family else {})
+        choose("fact", fact, dict.fromkeys(family.facts if family else ()))
     layout = "diffusers" if config["_class_name"] in READERS else OWN
     file = "diffusion_pytorch_model.safetensors" if layout == "diffusers" else "model.safetensors"
     others = sorted(p.name for p in FilePath(folder).expanduser().glob("*.safetensors*") if p.name != file)

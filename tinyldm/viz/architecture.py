@@ -1,5 +1,6 @@
 """A U-Net drawn from itself: every part at the size of what it returns, and who hands over to whom."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ from .plots import COLORS, STYLE, WIDTH
 
 ROW = 1.0  # one level's height in the drawing; a column is one part wide
 TEXT = 7.5  # points
+KINDS = {nn.Conv2d: "convolution", Stage: "stage"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Part:
 
     name: str
     kind: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     attention: int = 0
     skip: str | None = None
 
@@ -53,44 +55,30 @@ def parts(net: UNet, side: int) -> list[Part]:
         skip = waiting.pop() if name.startswith("up") and isinstance(module, Stage) else None
         if name.startswith(("conv_in", "down")):
             waiting.append(name)
-        found.append(Part(name, _kind(module), shapes[name], _depth(module), skip))
+        attention = getattr(module, "attention", None)
+        depth = 0 if attention is None else len(getattr(attention, "blocks", [attention]))
+        found.append(Part(name, KINDS.get(type(module), "resize"), shapes[name], depth, skip))
     return found
 
 
-def _run(net: UNet, named: dict[str, nn.Module], side: int) -> dict[str, tuple[int, int, int]]:
-    shapes: dict[str, tuple[int, int, int]] = {}
+def _run(net: UNet, named: dict[str, nn.Module], side: int) -> dict[str, tuple[int, ...]]:
+    """The shape of what each part returns."""
+    shapes: dict[str, tuple[int, ...]] = {}
 
-    def watch(name: str) -> None:
-        def see(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
-            _, c, h, w = output.shape
-            shapes[name] = (c, h, w)
+    def see(name: str) -> Callable[[nn.Module, tuple, Tensor], None]:
+        return lambda module, inputs, output: shapes.update({name: tuple(output.shape[1:])})
 
-        hooks.append(named[name].register_forward_hook(see))
-
-    hooks: list = []
+    hooks = [module.register_forward_hook(see(name)) for name, module in named.items()]
     like, config = net.conv_in.weight, net.config
     tokens = like.new_zeros(1, 1, config.tokens) if config.tokens else None
     vector = like.new_zeros(1, config.vector) if config.vector else None
     try:
-        for name in named:
-            watch(name)
         with torch.no_grad():
             net(like.new_zeros(1, config.in_channels, side, side), 0.0, Condition(tokens=tokens, vector=vector))
     finally:
         for hook in hooks:
             hook.remove()
     return shapes
-
-
-def _kind(module: nn.Module) -> str:
-    if isinstance(module, Stage):
-        return "stage"
-    return "convolution" if isinstance(module, nn.Conv2d) else "resize"
-
-
-def _depth(module: nn.Module) -> int:
-    attention = getattr(module, "attention", None)
-    return 0 if attention is None else len(getattr(attention, "blocks", [attention]))
 
 
 def architecture(net: UNet, side: int) -> Figure:

@@ -21,8 +21,18 @@ KINDS = {  # what a piece is for, and its colour
     "attention and feed-forward": COLORS["purple"],
     "ends": "white",
 }
-STREAM = {"modulation": "modulation", "qkv": "attention", "out": "attention", "ff": "feed-forward"}
-SINGLE = {"modulation": "modulation", "qkv": "attention", "wide": "feed-forward", "out": "attention and feed-forward"}
+STREAM = {  # a part of a block: what it is for, where it is drawn below the block's upper edge, what is written there
+    "modulation": ("modulation", 0.55, "modulation {}"),
+    "qkv": ("attention", 2.05, "q, k, v: {}"),
+    "out": ("attention", 3.75, "out {}, × gate, +"),
+    "ff": ("feed-forward", 5.55, "feed-forward {}, × gate, +"),
+}
+SINGLE = {  # the same, and in which column
+    "modulation": ("modulation", 0.55, "modulation {}", "all"),
+    "qkv": ("attention", 2.2, "q, k, v: {}, attention", "text"),
+    "wide": ("feed-forward", 2.2, "feed-forward's first half {}", "image"),
+    "out": ("attention and feed-forward", 3.35, "out of both {}, × gate, +", "all"),
+}
 TEXT, ROW = 7.5, 0.4  # points, inches
 COLUMNS = {"text": (6.0, 42.0), "image": (52.0, 42.0), "all": (6.0, 88.0)}  # left edge and width, of 100
 
@@ -45,24 +55,22 @@ class Piece:
 
 def pieces(net: MMDiT) -> list[Piece]:
     """Every parameter of a transformer, in the order in which the parts work. On the "meta" device this needs no memory."""
-    found = []
-    if net.text is not None:
-        found.append(Piece("in", "text", "tokens", "ends", _sizes(net.text), _count([net.text])))
-    found.append(Piece("in", "image", "patches", "ends", _sizes(net.patch), _count([net.patch])))
+    found = [] if net.text is None else [_piece("in", "text", "tokens", "ends", [net.text])]
+    found.append(_piece("in", "image", "patches", "ends", [net.patch]))
     found.append(Piece("in", "all", "clock", "ends", _clock(net), _count(net.clocks)))
-    for stream in _streams(net):
-        for name, kind in STREAM.items():
+    for stream in _columns(net):
+        for name, (kind, *_) in STREAM.items():
             parts = [getattr(getattr(block, stream), name) for block in net.blocks]
-            there = [part for part in parts if part is not None]  # an ending stream lacks some
-            sizes = _sizes(there[0]) if there else "absent"
-            found.append(Piece("double", stream, name, kind, sizes, _count(there)))
-    for name, kind in SINGLE.items() if net.singles else ():
-        parts = [getattr(block, name) for block in net.singles]
-        found.append(Piece("single", "all", name, kind, _sizes(parts[0]), _count(parts)))
-    for name, layer in (("modulation", net.modulation), ("last", net.last)):
-        kind = "modulation" if name == "modulation" else "ends"
-        found.append(Piece("out", "image", name, kind, _sizes(layer), _count([layer])))
-    return found
+            found.append(_piece("double", stream, name, kind, parts))
+    for name, (kind, *_) in SINGLE.items() if net.singles else ():
+        found.append(_piece("single", "all", name, kind, [getattr(block, name) for block in net.singles]))
+    found.append(_piece("out", "image", "modulation", "modulation", [net.modulation]))
+    return [*found, _piece("out", "image", "last", "ends", [net.last])]
+
+
+def _piece(group: str, stream: str, name: str, kind: str, parts: Sequence[nn.Module | None]) -> Piece:
+    there = [part for part in parts if part is not None]  # an ending stream lacks some
+    return Piece(group, stream, name, kind, _sizes(there[0]) if there else "absent", _count(there))
 
 
 def blocks(net: MMDiT) -> Figure:
@@ -78,11 +86,16 @@ def blocks(net: MMDiT) -> Figure:
         fig, (ax, bar) = plt.subplots(2, 1, figsize=size, height_ratios=shares)
         ax.set(xlim=(0, 100), ylim=(rows, 0))
         ax.set_axis_off()
-        _inputs(ax, net, found)
+        columns, p = _columns(net), net.config.patch
+        if "text" in columns:
+            _box(ax, columns["text"], 0.1, "text tokens: {}", found["in", "text", "tokens"])
+        _box(ax, columns["image"], 0.1, f"image, patches of {p} x {p} latent pixels: {{}}", found["in", "image", "patches"])
+        _box(ax, COLUMNS["all"], 1.1, "clock: {}", found["in", "all", "clock"])
         bottom = _double(ax, net, found)
         if net.singles:
             bottom = _single(ax, net, found, bottom + 0.6)
-        _output(ax, net, found, bottom + 0.3)
+        last = found["out", "image", "modulation"], found["out", "image", "last"]
+        _box(ax, columns["image"], bottom + 0.3, "norm, scale, shift (modulation {})\nlast {}, unpacked", *last, high=1.1)
         _shares(bar, list(found.values()))
     return fig
 
@@ -90,45 +103,24 @@ def blocks(net: MMDiT) -> Figure:
 Found = dict[tuple[str, str, str], Piece]
 
 
-def _streams(net: MMDiT) -> list[str]:
-    return ["image"] if net.text is None else ["text", "image"]
-
-
-def _column(net: MMDiT, stream: str) -> tuple[float, float]:
-    """Where a stream is drawn: alone, it has the whole width."""
-    return COLUMNS["all" if net.text is None else stream]
-
-
-def _inputs(ax: Axes, net: MMDiT, found: Found) -> None:
-    p = net.config.patch
-    for stream, text in (("text", "text tokens"), ("image", f"image, patches of {p} x {p} latent pixels")):
-        if stream in _streams(net):
-            piece = found["in", stream, "tokens" if stream == "text" else "patches"]
-            _box(ax, _column(net, stream), 0.1, f"{text}: {piece.sizes}", piece.kind, piece.parameters)
-    clock = found["in", "all", "clock"]
-    _box(ax, COLUMNS["all"], 1.1, f"clock: {clock.sizes}", clock.kind, clock.parameters)
+def _columns(net: MMDiT) -> dict[str, tuple[float, float]]:
+    """Where each stream is drawn: alone, it has the whole width."""
+    return {"image": COLUMNS["all"]} if net.text is None else {stream: COLUMNS[stream] for stream in ("text", "image")}
 
 
 def _double(ax: Axes, net: MMDiT, found: Found) -> float:
     """The blocks with streams; returns where they end."""
-    top, high, streams = 2.2, 7.0, _streams(net)
-    _frame(ax, top, high, f"{len(net.blocks)} blocks with {len(streams)} stream{'s' * (len(streams) > 1)}")
-    for stream in streams:
-        column = _column(net, stream)
+    top, high, columns = 2.2, 7.0, _columns(net)
+    _frame(ax, top, high, f"{len(net.blocks)} blocks with {len(columns)} stream{'s' * (len(columns) > 1)}")
+    for stream, column in columns.items():
         _rail(ax, column, stream == "image", [top + y for y in (0.9, 1.65, 4.1, 4.95, 5.9)])
-        for name, y, text in (
-            ("modulation", 0.55, "modulation {}"),
-            ("qkv", 2.05, "q, k, v: {}"),
-            ("out", 3.75, "out {}, × gate, +"),
-            ("ff", 5.55, "feed-forward {}, × gate, +"),
-        ):
-            piece = found["double", stream, name]
-            _box(ax, column, top + y, text.format(piece.sizes), piece.kind, piece.parameters)
+        for name, (_, y, text) in STREAM.items():
+            _box(ax, column, top + y, text, found["double", stream, name])
         for y in (1.4, 4.7):
             _box(ax, column, top + y, "norm, scale, shift", high=0.5)
     turned = ", which turns q and k by their places" if net.config.rope else ""
     text = f"one attention over all tokens, {net.config.heads} heads of {net.config.width // net.config.heads}{turned}"
-    _box(ax, COLUMNS["all"], top + 3.0, text, "attention", high=0.55)
+    _box(ax, COLUMNS["all"], top + 3.0, text, kind="attention", high=0.55)
     if net.text is not None and not net.singles:
         ax.text(50, top + 6.65, "in the last block the text ends at q, k and v", ha="center", va="center", size=TEXT)
     return top + high
@@ -140,38 +132,21 @@ def _single(ax: Axes, net: MMDiT, found: Found, top: float) -> float:
     _frame(ax, top, high, f"{len(net.singles)} blocks with 1 stream, text and image one after the other")
     _rail(ax, COLUMNS["all"], True, [top + y for y in (0.9, 1.65, 3.7)])
     _box(ax, COLUMNS["all"], top + 1.4, "norm, scale, shift", high=0.5)
-    for column, name, y, text in (
-        ("all", "modulation", 0.55, "modulation {}"),
-        ("text", "qkv", 2.2, "q, k, v: {}, attention"),
-        ("image", "wide", 2.2, "feed-forward's first half {}"),
-        ("all", "out", 3.35, "out of both {}, × gate, +"),
-    ):
-        piece = found["single", "all", name]
-        _box(ax, COLUMNS[column], top + y, text.format(piece.sizes), piece.kind, piece.parameters)
+    for name, (_, y, text, column) in SINGLE.items():
+        _box(ax, COLUMNS[column], top + y, text, found["single", "all", name])
     return top + high
 
 
-def _output(ax: Axes, net: MMDiT, found: Found, top: float) -> None:
-    last, modulation = found["out", "image", "last"], found["out", "image", "modulation"]
-    text = f"norm, scale, shift (modulation {modulation.sizes})\nlast {last.sizes}, unpacked"
-    _box(ax, _column(net, "image"), top, text, "ends", last.parameters + modulation.parameters, 1.1)
-
-
 def _box(
-    ax: Axes,
-    column: tuple[float, float],
-    y: float,
-    text: str,
-    kind: str = "ends",
-    parameters: int | None = None,
-    high: float = 0.72,
+    ax: Axes, column: tuple[float, float], y: float, text: str, *found: Piece, kind: str = "ends", high: float = 0.72
 ) -> None:
-    """A box with a text in it and, below the text, a number of parameters."""
+    """A box, y from the top. Of pieces it writes the sizes for each {} and counts the parameters, in the last one's colour."""
     left, width = column
-    style = "round,pad=0,rounding_size=0.1"
-    ax.add_patch(FancyBboxPatch((left, y), width, high, boxstyle=style, fc=_pale(kind), ec="black", lw=0.8))
-    weight = "" if parameters is None else f"\n{_short(parameters)}"
-    ax.text(left + width / 2, y + high / 2, text + weight, ha="center", va="center", size=TEXT, linespacing=1.1)
+    style, colour = "round,pad=0,rounding_size=0.1", _pale(found[-1].kind if found else kind)
+    ax.add_patch(FancyBboxPatch((left, y), width, high, boxstyle=style, fc=colour, ec="black", lw=0.8))
+    said = text.format(*(piece.sizes for piece in found))
+    weight = f"\n{_short(sum(piece.parameters for piece in found))}" if found else ""
+    ax.text(left + width / 2, y + high / 2, said + weight, ha="center", va="center", size=TEXT, linespacing=1.1)
 
 
 def _frame(ax: Axes, top: float, high: float, title: str) -> None:

@@ -53,8 +53,7 @@ def figure(rows: int = 1, cols: int = 1, height: float = 2.6) -> tuple[Figure, n
 
 def gray(images: Tensor) -> np.ndarray:
     """Images (N, 1, H, W) in [-1, 1] as uint8 (N, H, W), dark ink on white paper: -1 is paper, 1 is ink."""
-    levels = (1 - images.detach().float().cpu().clamp(-1, 1)) * 127.5
-    return levels.round().to(torch.uint8)[:, 0].numpy()
+    return color(-images.float())[..., 0]
 
 
 def color(images: Tensor) -> np.ndarray:
@@ -77,9 +76,9 @@ def contact_sheet(images: Tensor, cols: int, gap: int = 2) -> np.ndarray:
     Raises ``ValueError`` for another rank or other channels.
     """
     drawn = _drawn(images)
-    framed = np.pad(drawn, ((0, 0), (gap, gap), (gap, gap), (0, 0))[: drawn.ndim], constant_values=255)
-    empty = np.full((-len(framed) % cols, *framed.shape[1:]), 255, np.uint8)
-    rows = np.concatenate([framed, empty]).reshape(-1, cols, *framed.shape[1:])
+    around = (0, -len(drawn) % cols), (gap, gap), (gap, gap), (0, 0)  # white images fill the last row
+    framed = np.pad(drawn, around[: drawn.ndim], constant_values=255)
+    rows = framed.reshape(-1, cols, *framed.shape[1:])
     return np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
 
 
@@ -156,11 +155,8 @@ def pipeline(model: LatentDiffusion, image: Sequence[int]) -> Figure:
         ax.text(x + 1.0, y + 0.5, text, ha="center", va="center", fontsize=8.5)
 
     def arrow(start: tuple[float, float], end: tuple[float, float], text: str = "", bend: float = 0.0) -> None:
-        ax.add_patch(
-            FancyArrowPatch(
-                start, end, arrowstyle="-|>", mutation_scale=11, connectionstyle=f"arc3,rad={bend}", color="black", lw=1.1
-            )
-        )
+        bow = f"arc3,rad={bend}"
+        ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=11, connectionstyle=bow, color="black", lw=1.1))
         ax.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.14, text, ha="center", va="bottom", fontsize=8)
 
     box(0.1, 2.9, f"image\n{shape(image)}", "white")

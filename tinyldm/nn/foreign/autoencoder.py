@@ -6,75 +6,49 @@ from typing import Any
 from ...errors import choose, expect
 from ..autoencoder import AutoencoderConfig
 from .family import Family, Row
-from .options import options, same
+from .options import Option, levels, options, read, same, write
 
-DOWN = {"DownEncoderBlock2D": False, "AttnDownEncoderBlock2D": True}  # a level's block type: whether it attends
+DOWN = {"DownEncoderBlock2D": False, "AttnDownEncoderBlock2D": True}  # a level's block type, first the one without attention
 UP = {"UpDecoderBlock2D": False, "AttnUpDecoderBlock2D": True}
 
-DEFAULTS = {  # what diffusers takes an absent option to be
-    "in_channels": 3,
-    "out_channels": 3,
-    "down_block_types": ["DownEncoderBlock2D"],
-    "up_block_types": ["UpDecoderBlock2D"],
-    "block_out_channels": [64],
-    "layers_per_block": 1,
-    "act_fn": "silu",
-    "latent_channels": 4,
-    "norm_num_groups": 32,
-    "use_quant_conv": True,
-    "use_post_quant_conv": True,
-    "mid_block_add_attention": True,
+OPTIONS = {
+    "in_channels": Option(3, "in_channels"),
+    "out_channels": Option(3, "in_channels"),
+    "down_block_types": Option(["DownEncoderBlock2D"]),
+    "up_block_types": Option(["UpDecoderBlock2D"]),
+    "block_out_channels": Option([64], "channels"),
+    "layers_per_block": Option(1, "blocks"),
+    "act_fn": Option("silu", why="the only one that the published autoencoders use"),
+    "latent_channels": Option(4, "latent_channels"),
+    "norm_num_groups": Option(32, "groups"),
+    "use_post_quant_conv": Option(True, "quant"),
+    "use_quant_conv": Option(True, "quant"),
+    "mid_block_add_attention": Option(True, why="all published autoencoders attend in the middle"),
 }
-FACTS = {  # what says how to use the network, not which one it is
-    "sample_size": 32,
-    "scaling_factor": 0.18215,
-    "shift_factor": None,
-    "latents_mean": None,
-    "latents_std": None,
-    "force_upcast": True,
-}
+# what says how to use the network, not which one it is
+FACTS = ("sample_size", "scaling_factor", "shift_factor", "latents_mean", "latents_std", "force_upcast")
 
 
 def read_autoencoder(config: Mapping[str, Any]) -> AutoencoderConfig:
     """diffusers' AutoencoderKL as an ``AutoencoderConfig``. Raises ``ValueError`` naming an option that we do not have."""
-    values = options(config, DEFAULTS, FACTS)
-    same(values, "act_fn", "silu", "the only one that the published autoencoders use")
-    same(values, "mid_block_add_attention", True, "all published autoencoders attend in the middle")
+    values = options(config, OPTIONS, FACTS)
     same(values, "out_channels", values["in_channels"], "as many as in_channels")
     same(values, "use_post_quant_conv", values["use_quant_conv"], "like use_quant_conv")
-    down = tuple(choose("down_block_types", kind, DOWN) for kind in values["down_block_types"])
+    count = len(values["block_out_channels"])
+    down = tuple(choose("down_block_types", kind, DOWN) for kind in levels(values, "down_block_types", count))
     up = tuple(choose("up_block_types", kind, UP) for kind in values["up_block_types"])
-    levels = len(values["block_out_channels"])
-    expect(len(down) == levels, "down_block_types", values["down_block_types"], f"{levels}, one a level")
     expect(up == down[::-1], "up_block_types", values["up_block_types"], "the mirror of down_block_types")
-    return AutoencoderConfig(
-        in_channels=values["in_channels"],
-        latent_channels=values["latent_channels"],
-        channels=tuple(values["block_out_channels"]),
-        blocks=values["layers_per_block"],
-        groups=values["norm_num_groups"],
-        attention=down if any(down) else (),
-        quant=values["use_quant_conv"],
-    )
+    return AutoencoderConfig(**read(values, OPTIONS), attention=down if any(down) else ())
 
 
 def write_autoencoder(config: AutoencoderConfig) -> dict[str, Any]:
     """An ``AutoencoderConfig`` as diffusers' configuration."""
-    down, up = ({attends: kind for kind, attends in table.items()} for table in (DOWN, UP))
+    down, up = list(DOWN), list(UP)
     return {
         "_class_name": "AutoencoderKL",
-        "in_channels": config.in_channels,
-        "out_channels": config.in_channels,
+        **write(config, OPTIONS),
         "down_block_types": [down[attends] for attends in config.attends],
         "up_block_types": [up[attends] for attends in reversed(config.attends)],
-        "block_out_channels": list(config.channels),
-        "layers_per_block": config.blocks,
-        "act_fn": "silu",
-        "latent_channels": config.latent_channels,
-        "norm_num_groups": config.groups,
-        "use_quant_conv": config.quant,
-        "use_post_quant_conv": config.quant,
-        "mid_block_add_attention": True,
     }
 
 
@@ -115,6 +89,7 @@ AUTOENCODER = Family(
         },
         "compvis": {"ResBlock": {"skip": "nin_shortcut"}, "SelfAttention": {"out": "proj_out"}},
     },
+    readers={"AutoencoderKL": read_autoencoder},
     write=write_autoencoder,
     facts=FACTS,
     prefix="first_stage_model.",

@@ -5,40 +5,28 @@ from typing import Any
 
 from ..controlnet import ControlNetConfig
 from .family import Family, Row
-from .options import options, same
+from .options import Option, fixed, options
 from .unet import LEAVES, descent_rows
 from .unet_options import CONDITIONAL, FIXED, UNET_FACTS, conditional_sizes, write_sizes
 
-FACTS = UNET_FACTS | {"global_pool_conditions": False}
-DEFAULTS = {
-    **{name: value for name, value in CONDITIONAL.items() if name not in ("out_channels", "up_block_types")},
-    **FIXED,
-    "conditioning_channels": 3,
-    "conditioning_embedding_out_channels": [16, 32, 96, 256],
-    "controlnet_conditioning_channel_order": "rgb",
+FACTS = (*UNET_FACTS, "global_pool_conditions")
+SIZES = {
+    **{name: option for name, option in CONDITIONAL.items() if name not in ("out_channels", "up_block_types")},
+    "conditioning_channels": Option(3, "hint_channels"),
+    "conditioning_embedding_out_channels": Option([16, 32, 96, 256], "hint_widths"),
 }
+ORDER = fixed("as the hint comes", controlnet_conditioning_channel_order="rgb")
 
 
 def read_controlnet(config: Mapping[str, Any]) -> ControlNetConfig:
     """diffusers' ControlNetModel. Raises ``ValueError`` naming an option that we do not have."""
-    values = options(config, DEFAULTS, FACTS)
-    same(values, "controlnet_conditioning_channel_order", "rgb", "as the hint comes")
-    return ControlNetConfig(
-        **conditional_sizes(values),
-        hint_channels=values["conditioning_channels"],
-        hint_widths=tuple(values["conditioning_embedding_out_channels"]),
-    )
+    return ControlNetConfig(**conditional_sizes(options(config, SIZES | FIXED | ORDER, FACTS), SIZES))
 
 
 def write_controlnet(config: ControlNetConfig) -> dict[str, Any] | None:
     """A ``ControlNetConfig`` as diffusers' configuration, or None where it has no words for it."""
-    sizes = write_sizes(config)
-    return sizes and {
-        "_class_name": "ControlNetModel",
-        **sizes,
-        "conditioning_channels": config.hint_channels,
-        "conditioning_embedding_out_channels": list(config.hint_widths),
-    }
+    sizes = write_sizes(config, SIZES)
+    return sizes and {"_class_name": "ControlNetModel", **sizes}
 
 
 def controlnet_rows(config: ControlNetConfig) -> Iterator[Row]:
@@ -55,4 +43,4 @@ def controlnet_rows(config: ControlNetConfig) -> Iterator[Row]:
     yield f"zeros.{skips}", "controlnet_mid_block", "middle_block_out.0"
 
 
-CONTROLNET = Family(controlnet_rows, LEAVES, write_controlnet, FACTS, "control_model.")
+CONTROLNET = Family(controlnet_rows, LEAVES, {"ControlNetModel": read_controlnet}, write_controlnet, FACTS, "control_model.")

@@ -4,32 +4,21 @@ from collections.abc import Iterator
 
 from ..mmdit import MMDiTConfig
 from .family import Family, Row
-from .mmdit_options import class_of, write_mmdit
+from .mmdit_options import READERS, class_of, write_mmdit
 
-IMAGE = {  # a stream: inside a block of ours -> inside a block of theirs
-    "modulation": "norm1.linear",
-    "qkv.q": "attn.to_q",
-    "qkv.k": "attn.to_k",
-    "qkv.v": "attn.to_v",
-    "qkv.norm_q": "attn.norm_q",
-    "qkv.norm_k": "attn.norm_k",
-    "out": "attn.to_out.0",
-    "ff.wide": "ff.net.0.proj",
-    "ff.narrow": "ff.net.2",
-}
-TEXT = {
-    "modulation": "norm1_context.linear",
-    "qkv.q": "attn.add_q_proj",
-    "qkv.k": "attn.add_k_proj",
-    "qkv.v": "attn.add_v_proj",
-    "qkv.norm_q": "attn.norm_added_q",
-    "qkv.norm_k": "attn.norm_added_k",
-    "out": "attn.to_add_out",
-    "ff.wide": "ff_context.net.0.proj",
-    "ff.narrow": "ff_context.net.2",
+STREAMS = {  # inside a block of ours -> inside a block of theirs: of the image's stream, of the text's
+    "modulation": ("norm1.linear", "norm1_context.linear"),
+    "qkv.q": ("attn.to_q", "attn.add_q_proj"),
+    "qkv.k": ("attn.to_k", "attn.add_k_proj"),
+    "qkv.v": ("attn.to_v", "attn.add_v_proj"),
+    "qkv.norm_q": ("attn.norm_q", "attn.norm_added_q"),
+    "qkv.norm_k": ("attn.norm_k", "attn.norm_added_k"),
+    "out": ("attn.to_out.0", "attn.to_add_out"),
+    "ff.wide": ("ff.net.0.proj", "ff_context.net.0.proj"),
+    "ff.narrow": ("ff.net.2", "ff_context.net.2"),
 }
 SINGLE = {
-    **{ours: theirs for ours, theirs in IMAGE.items() if ours.startswith("qkv.")},
+    **{ours: image for ours, (image, _) in STREAMS.items() if ours.startswith("qkv.")},
     "modulation": "norm.linear",
     "wide": "proj_mlp",
     "out": "proj_out",
@@ -63,13 +52,12 @@ def _pairs(config: MMDiTConfig) -> Iterator[tuple[str, str]]:
             yield f"clocks.{i}.{ours}.linear2", f"{clock}.{theirs}.linear_2"
         yield f"clocks.{i}.label", f"{clock}.class_embedder.embedding_table"
     for i in range(config.blocks):
-        for stream, inside in (("image", IMAGE), ("text", TEXT)):
-            for ours, theirs in inside.items():
-                theirs = theirs.replace("attn.", "attn1.") if dit else theirs
-                yield f"blocks.{i}.{stream}.{ours}", f"transformer_blocks.{i}.{theirs}"
+        for ours, (image, text) in STREAMS.items():
+            yield f"blocks.{i}.image.{ours}", f"transformer_blocks.{i}.{image.replace('attn.', 'attn1.') if dit else image}"
+            yield f"blocks.{i}.text.{ours}", f"transformer_blocks.{i}.{text}"
     for i in range(config.singles):
         for ours, theirs in SINGLE.items():
             yield f"singles.{i}.{ours}", f"single_transformer_blocks.{i}.{theirs}"
 
 
-MMDIT = Family(mmdit_rows, {"diffusers": {}}, write_mmdit, facts={}, shapes=mmdit_shapes)
+MMDIT = Family(mmdit_rows, {"diffusers": {}}, READERS, write_mmdit, facts=(), shapes=mmdit_shapes)

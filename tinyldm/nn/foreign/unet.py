@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ..unet import UNetConfig, UNetSizes
 from .family import Family, Row
-from .unet_options import UNET_FACTS, write_unet
+from .unet_options import UNET_FACTS, read_conditional, read_unconditional, write_unet
 
 LEAVES = {
     "diffusers": {
@@ -53,18 +53,19 @@ def descent_rows(config: UNetSizes) -> Iterator[Row]:
             yield f"down.{at}", f"down_blocks.{i - 1}.downsamplers.0", f"input_blocks.{at + 1}.0"
             at += 1
         for j in range(config.blocks):
-            yield f"down.{at}.block", f"down_blocks.{i}.resnets.{j}", f"input_blocks.{at + 1}.0"
-            place = f"down.{at}.attention", f"down_blocks.{i}.attentions.{j}", f"input_blocks.{at + 1}.1"
-            yield from attention_rows(config, depth, place)
+            yield from stage_rows(config, depth, f"down.{at}", f"down_blocks.{i}", j, f"input_blocks.{at + 1}")
             at += 1
-    yield "middle.0.block", "mid_block.resnets.0", "middle_block.0"
-    yield from attention_rows(config, config.middle, ("middle.0.attention", "mid_block.attentions.0", "middle_block.1"))
+    yield from stage_rows(config, config.middle, "middle.0", "mid_block", 0, "middle_block")
     yield "middle.1.block", "mid_block.resnets.1", "middle_block.2"
 
 
-def attention_rows(config: UNetSizes, depth: int, place: Row) -> Iterator[Row]:
-    """A plain attention, or a transformer with its blocks. CompVis' plain one has q, k and v in one tensor: not ours."""
-    ours, diffusers, compvis = place
+def stage_rows(config: UNetSizes, depth: int, ours: str, diffusers: str, j: int, compvis: str) -> Iterator[Row]:
+    """The j-th residual block of a level, and behind it a plain attention or a transformer with ``depth`` blocks.
+
+    CompVis' plain attention has q, k and v in one tensor: not ours.
+    """
+    yield f"{ours}.block", f"{diffusers}.resnets.{j}", f"{compvis}.0"
+    ours, diffusers, compvis = f"{ours}.attention", f"{diffusers}.attentions.{j}", f"{compvis}.1"
     if depth and config.tokens:
         for part in ("norm", "proj_in", "proj_out"):
             yield f"{ours}.{part}", f"{diffusers}.{part}", f"{compvis}.{part}"
@@ -81,16 +82,14 @@ def unet_rows(config: UNetConfig) -> Iterator[Row]:
     at, block, deepest = 0, 0, len(config.channels) - 1
     for i, depth in enumerate(reversed(config.attention)):
         for j in range(config.blocks + 1):
-            yield f"up.{at}.block", f"up_blocks.{i}.resnets.{j}", f"output_blocks.{block}.0"
-            place = f"up.{at}.attention", f"up_blocks.{i}.attentions.{j}", f"output_blocks.{block}.1"
-            yield from attention_rows(config, depth, place)
+            yield from stage_rows(config, depth, f"up.{at}", f"up_blocks.{i}", j, f"output_blocks.{block}")
             at, block = at + 1, block + 1
         if i < deepest:
-            slot = 2 if depth else 1
-            yield f"up.{at}", f"up_blocks.{i}.upsamplers.0", f"output_blocks.{block - 1}.{slot}"
+            yield f"up.{at}", f"up_blocks.{i}.upsamplers.0", f"output_blocks.{block - 1}.{2 if depth else 1}"
             at += 1
     yield "norm", "conv_norm_out", "out.0"
     yield "conv_out", "conv_out", "out.2"
 
 
-UNET = Family(unet_rows, LEAVES, write_unet, UNET_FACTS, "model.diffusion_model.")
+READERS = {"UNet2DConditionModel": read_conditional, "UNet2DModel": read_unconditional}
+UNET = Family(unet_rows, LEAVES, READERS, write_unet, UNET_FACTS, "model.diffusion_model.")
