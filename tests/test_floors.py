@@ -24,11 +24,11 @@ HOUSE = (  # the floors from the ground up; the one place where they are written
     "viz exercises __main__",
 )
 NETWORKS = (  # the storeys inside nn
-    "config sinusoids packing",
+    "config sinusoids packing tokenizer",
     "condition layers positions",
     "attention",
-    "autoencoder points unet mmdit quantizer discriminator features",
-    "controlnet",
+    "autoencoder points unet mmdit quantizer discriminator features text",
+    "controlnet clip",
     "foreign tiling",
     "names presets",
     "weights",
@@ -38,7 +38,7 @@ FLOORS = {room: number for number, rooms in enumerate(HOUSE) for room in rooms.s
 STOREYS = {room: number for number, rooms in enumerate(NETWORKS) for room in rooms.split()}
 TOP = FLOORS["viz"]
 TOP_ONLY = {"matplotlib", "mpl_toolkits", "ipywidgets", "IPython", "PIL"}
-READS_PICTURES = ("data", "pictures")  # drawing is the top floor's; reading a picture file is this file's, and needs Pillow
+READS_PICTURES = (("data", "pictures"), ("data", "icons"))  # drawing is the top floor's; these read pictures, and a font, by Pillow
 LONGEST = 300
 
 

@@ -3,6 +3,7 @@
 from .adversarial import adaptive_weight, hinge_discriminator, hinge_generator
 from .autoencoding import ERRORS, autoencoder_loss, best_variance, free_bits, gaussian_nll, negative_elbo, reconstruction_error
 from .beta import EffectiveBeta, beta_loss, effective_beta
+from .contrastive import contrastive_loss
 from .denoising import WEIGHTINGS, denoising_loss, score_matching_loss
 from .perceptual import Features, perceptual_distance
 from .pretext import DAMAGES, damaged, pretext_loss, recoloured, turned
@@ -18,6 +19,7 @@ __all__ = [
     "autoencoder_loss",
     "best_variance",
     "beta_loss",
+    "contrastive_loss",
     "damaged",
     "denoising_loss",
     "effective_beta",

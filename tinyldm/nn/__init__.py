@@ -2,6 +2,7 @@
 
 from . import names, presets, tiling, weights
 from .autoencoder import AutoencoderConfig, AutoencoderKL
+from .clip import CLIP, CLIPConfig
 from .condition import Condition, sdxl_vector
 from .controlnet import ControlNet, ControlNetConfig
 from .discriminator import DiscriminatorConfig, PatchDiscriminator
@@ -11,13 +12,17 @@ from .packing import pack, unpack
 from .points import MLP, MLPConfig, PointCoder, PointCoderConfig
 from .quantizer import QuantizerConfig, VectorQuantizer
 from .sinusoids import sinusoids
+from .text import TextConfig, TextEncoder
 from .tiling import decode_tiled, encode_tiled
+from .tokenizer import Tokenizer
 from .unet import UNet, UNetConfig
 
 __all__ = [
+    "CLIP",
     "MLP",
     "AutoencoderConfig",
     "AutoencoderKL",
+    "CLIPConfig",
     "Condition",
     "ControlNet",
     "ControlNetConfig",
@@ -31,6 +36,9 @@ __all__ = [
     "PointCoder",
     "PointCoderConfig",
     "QuantizerConfig",
+    "TextConfig",
+    "TextEncoder",
+    "Tokenizer",
     "UNet",
     "UNetConfig",
     "VGG16Features",

@@ -57,7 +57,9 @@ def canonical(given: Iterable[str], module: nn.Module, layout: str) -> dict[str,
     A CompVis file of a whole model keeps a network under a prefix; one of an autoencoder also holds its loss networks.
     Old diffusers files have other names inside attention.
     """
-    given = list(given)
+    given = [name for name in given if not name.endswith("position_ids")]  # numbers that CLIP's older files count up
+    if layout == "diffusers" and type(module).__name__ == "TextEncoder":  # transformers leaves out the tower's name since 5.0
+        return {name if name.startswith("text_") else f"text_model.{name}": name for name in given}
     if layout == "diffusers":
         return {".".join(OLD.get(part, part) for part in name.split(".")): name for name in given}
     if layout == "compvis":

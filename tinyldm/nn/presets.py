@@ -7,6 +7,7 @@ from typing import Any
 from .autoencoder import AutoencoderConfig
 from .controlnet import ControlNetConfig
 from .mmdit import MMDiTConfig
+from .text import TextConfig
 from .unet import UNetConfig
 
 LDM = partial(AutoencoderConfig, in_channels=3, blocks=2, groups=32)

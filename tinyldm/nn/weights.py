@@ -51,14 +51,19 @@ REASON = "a safetensors file; a pickle can run any program when it is opened (co
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
-    """A freshly initialised network from what ``config.json`` holds; ``_class_name`` says which.
+    """A freshly initialised network from what ``config.json`` holds; ``_class_name`` (or transformers' ``architectures``) says which.
 
     Raises ``ValueError`` naming an unknown class, an unknown option or a value that our networks do not have.
     """
-    kind = config.get("_class_name")
-    kind = FORMER.get(str(kind), kind)
+    kind = _kind(config)
     read = choose("_class_name", kind, {**READERS, **{name: own.from_dict for name, own in CLASSES.items()}})
     return read({name: value for name, value in config.items() if not name.startswith("_")}).build()
+
+
+def _kind(config: Mapping[str, Any]) -> Any:
+    """The class that a configuration is of: diffusers and we write one name, transformers a list of one."""
+    kind = config.get("_class_name", next(iter(config.get("architectures") or ()), None))
+    return FORMER.get(str(kind), kind)
 
 
 def bare(module: nn.Module) -> nn.Module:
@@ -174,7 +179,7 @@ def from_pretrained(folder: str | os.PathLike, dtype: torch.dtype = torch.float3
     config = read_json(current(folder, "config.json"))
     with torch.device("meta"):
         module = build(config).to(dtype)
-    load_state(module, open_state(_weights(folder)), "diffusers" if config["_class_name"] in READERS else OWN)
+    load_state(module, open_state(_weights(folder)), "diffusers" if _kind(config) in READERS else OWN)
     return module.eval()
 
 
@@ -189,8 +194,8 @@ def save_pretrained(module: nn.Module, folder: str | os.PathLike, dtype: torch.d
     family, config = FAMILIES.get(type(module).__name__), _written(module)
     for fact in facts:
         choose("fact", fact, dict.fromkeys(family.facts if family else ()))
-    layout = "diffusers" if config["_class_name"] in READERS else OWN
-    file = "diffusion_pytorch_model.safetensors" if layout == "diffusers" else "model.safetensors"
+    layout = "diffusers" if _kind(config) in READERS else OWN
+    file = "diffusion_pytorch_model.safetensors" if config.get("_class_name") in READERS else "model.safetensors"
     others = sorted(p.name for p in FilePath(folder).expanduser().glob("*.safetensors*") if p.name != file)
     expect(not others, "folder", f"{others} in {folder}", "no other weights there")
     table = names(module, layout)

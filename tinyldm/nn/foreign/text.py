@@ -1,65 +1,49 @@
 """The text encoders of others: CLIP's, as transformers keeps it and as Stable Diffusion 1's single files do."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from ..text import TextConfig
+from ..text import WIDER, TextConfig
 from .family import Family, Row
-from .options import options, same
+from .options import Option, fixed, options, read, write
 
 TOWER = "text_model"
-DEFAULTS = {
-    "vocab_size": 49408,
-    "hidden_size": 512,
-    "intermediate_size": 2048,
-    "projection_dim": 512,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 8,
-    "max_position_embeddings": 77,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": 1e-5,
-    "eos_token_id": 49407,
-}
-FACTS = dict.fromkeys(  # how it was initialised and trained, and what every configuration of transformers' says
-    "architectures attention_dropout bos_token_id chunk_size_feed_forward dropout dtype gradient_checkpointing id2label "
-    "initializer_factor initializer_range is_encoder_decoder label2id model_type output_attentions output_hidden_states "
-    "pad_token_id problem_type return_dict torch_dtype transformers_version use_bfloat16".split()
-)
 LARGEST = 2  # an end token of 2 is an old mistake of CLIP's configurations, by which the text's largest number is meant
+SIZES = {
+    "vocab_size": Option(49408, "vocabulary", positive=True),
+    "hidden_size": Option(512, "width", positive=True),
+    "intermediate_size": Option(2048, "hidden", positive=True),
+    "num_hidden_layers": Option(12, "layers", positive=True),
+    "num_attention_heads": Option(8, "heads", positive=True),
+    "max_position_embeddings": Option(77, "length", positive=True),
+    "projection_dim": Option(512, "projection"),
+    "hidden_act": Option("quick_gelu", "activation"),
+    "eos_token_id": Option(
+        49407, "end", lambda theirs: None if theirs == LARGEST else theirs, lambda ours: LARGEST if ours is None else ours
+    ),
+    **fixed("PyTorch's", layer_norm_eps=1e-5),
+}
+FACTS = (  # how it was initialised and trained, and what every configuration of transformers' says
+    *("architectures", "model_type", "transformers_version", "dtype", "torch_dtype", "dropout", "attention_dropout"),
+    *("initializer_factor", "initializer_range", "gradient_checkpointing", "use_bfloat16", "bos_token_id", "pad_token_id"),
+    *("chunk_size_feed_forward", "id2label", "label2id", "is_encoder_decoder", "output_attentions", "output_hidden_states"),
+    *("problem_type", "return_dict"),
+)
 
 
-def read_text(config: Mapping[str, Any], projected: bool = False) -> TextConfig:
+def read_text(config: Mapping[str, Any], projected: bool) -> TextConfig:
     """transformers' CLIPTextModel, or with ``projected`` CLIPTextModelWithProjection. Raises ``ValueError`` for other options."""
-    values = options(config, DEFAULTS, FACTS)
-    same(values, "layer_norm_eps", 1e-5, "PyTorch's")
-    return TextConfig(
-        vocabulary=values["vocab_size"],
-        width=values["hidden_size"],
-        heads=values["num_attention_heads"],
-        layers=values["num_hidden_layers"],
-        length=values["max_position_embeddings"],
-        hidden=values["intermediate_size"],
-        projection=values["projection_dim"] if projected else 0,
-        activation=values["hidden_act"],
-        end=None if values["eos_token_id"] == LARGEST else values["eos_token_id"],
-    )
+    fields = read(options(config, SIZES, FACTS), SIZES)
+    return TextConfig(**fields | ({} if projected else {"projection": 0}))
 
 
 def write_text(config: TextConfig) -> dict[str, Any]:
     """A ``TextConfig`` in transformers' words."""
-    return {
-        "architectures": ["CLIPTextModelWithProjection" if config.projection else "CLIPTextModel"],
-        "model_type": "clip_text_model",
-        "vocab_size": config.vocabulary,
-        "hidden_size": config.width,
-        "intermediate_size": config.hidden or 4 * config.width,
-        "projection_dim": config.projection or config.width,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "max_position_embeddings": config.length,
-        "hidden_act": config.activation,
-        "eos_token_id": LARGEST if config.end is None else config.end,
-    }
+    kind = "CLIPTextModelWithProjection" if config.projection else "CLIPTextModel"
+    said = write(config, SIZES)
+    said |= {"intermediate_size": config.hidden or WIDER * config.width, "projection_dim": config.projection or config.width}
+    return {"architectures": [kind], "model_type": "clip_text_model", **said}
 
 
 def text_rows(config: TextConfig) -> Iterator[Row]:
@@ -75,4 +59,11 @@ def text_rows(config: TextConfig) -> Iterator[Row]:
         yield "projection", "text_projection", ""
 
 
-TEXT = Family(text_rows, {"diffusers": {}, "compvis": {}}, write_text, FACTS, "cond_stage_model.")
+TEXT = Family(
+    text_rows,
+    {"diffusers": {}, "compvis": {}},
+    {f"CLIPTextModel{end}": partial(read_text, projected=bool(end)) for end in ("", "WithProjection")},
+    write_text,
+    FACTS,
+    "cond_stage_model.",
+)
