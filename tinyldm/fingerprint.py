@@ -77,7 +77,7 @@ def _told(name: str, value: Any, seen: dict[int, Any], deep: int) -> Iterator[tu
             yield from _told(f"{name}.{key}", part, seen, deep - 1)
 
 
-def _opened(value: Any) -> tuple[str, Mapping[str, Any]]:
+def _opened(value: Any) -> tuple[str, Mapping[Any, Any]]:
     """What a value calls itself, and its parts by name."""
     kind = getattr(type(value), "__qualname__", "")
     if isinstance(value, Tensor):
