@@ -70,7 +70,6 @@ class Run:
     def __init__(self, module: nn.Module, budget: Budget, generator: torch.Generator) -> None:
         self.module, self.budget, self.generator = module, budget, generator
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        self.buffers = dict(module.named_buffers())
         expect(len(self.parameters) > 0, "module", "no parameter that requires a gradient", "something to train")
         self.average = {name: _precise(p).clone() for name, p in self.parameters.items()}
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=budget.lr, weight_decay=budget.weight_decay)
@@ -113,7 +112,7 @@ class Run:
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {"losses": self.losses, "generator": self.generator.get_state()}
-        tensors |= {f"buffer.{name}": buffer for name, buffer in self.buffers.items()}
+        tensors |= {f"buffer.{name}": buffer for name, buffer in self.module.named_buffers()}
         for name, p in self.parameters.items():
             tensors |= {f"weight.{name}": p, f"average.{name}": self.average[name]}
             tensors |= {f"adam.{key}.{name}": value for key, value in self.optimizer.state[p].items()}
