@@ -158,13 +158,10 @@ class LatentDiffusion:
         expect(not missing, "config.json", f"no {sorted(missing)}", "all the fields that save() writes")
         weights = current(folder, "model.safetensors")
         coder: Any = remake_network("autoencoder", config["autoencoder"], autoencoder)
-        model = cls(
-            LatentSpace(coder, config["scale"], config["shift"], config.get("pack", 1)),
-            Denoiser(
-                remake_network("net", config["denoiser"], net), remake_path(config["path"], path), config["parametrisation"]
-            ),
-            tuple(config["latent"]),
-        )
+        space = LatentSpace(coder, config["scale"], config["shift"], config.get("pack", 1))
+        net = remake_network("net", config["denoiser"], net)
+        denoiser = Denoiser(net, remake_path(config["path"], path), config["parametrisation"])
+        model = cls(space, denoiser, tuple(config["latent"]))
         with open_safetensors(weights) as opened:
             note = (opened.metadata() or {}).get("weights")
         belong = note == config.get("weights")
