@@ -22,6 +22,7 @@ from .files import atomic_file, locked, read_safetensors
 from .fingerprint import Fact, differences, fingerprint
 
 Loss = Callable[[Any, dict[str, Tensor], torch.Generator], Tensor]
+MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps of each weight, beside the number of its steps
 REPORT_EVERY = 20  # steps between two looks at the loss: each look waits for the device
 
 
@@ -129,17 +130,19 @@ class Run:
         _same_run(path, json.loads(notes["run"]), facts, extend)
         self.step = int(notes["step"])
         known = self._tensors()  # an optimiser that has not begun has no moments
-        whole = known.keys() <= tensors.keys() and 0 < self.step <= min(self.budget.steps, len(tensors["losses"]))
+        begun = [name for name in self.parameters if f"adam.step.{name}" in tensors]  # a weight without a gradient has none
+        expected = {*known, *(f"adam.{moment}.{name}" for name in begun for moment in MOMENTS)}
+        whole = expected <= tensors.keys() and 0 < self.step <= min(self.budget.steps, len(tensors["losses"]))
         expect(whole, "checkpoint", f"{path}, in which something is missing", "a file that fit() wrote")
         self.generator.set_state(tensors["generator"])
         self.losses[: self.step] = tensors["losses"][: self.step]
         with torch.no_grad():
             for name in known.keys() - {"generator", "losses"}:
                 known[name].copy_(tensors[name])
-            for name, p in self.parameters.items():
-                if f"adam.step.{name}" in tensors:  # a weight without a gradient has no moments
-                    moments = {key: torch.empty_like(p).copy_(tensors[f"adam.{key}.{name}"]) for key in ("exp_avg", "exp_avg_sq")}
-                    self.optimizer.state[p] = {"step": tensors[f"adam.step.{name}"], **moments}
+            for name in begun:
+                p = self.parameters[name]
+                moments = {moment: torch.empty_like(p).copy_(tensors[f"adam.{moment}.{name}"]) for moment in MOMENTS}
+                self.optimizer.state[p] = {"step": tensors[f"adam.step.{name}"], **moments}
 
 
 def _precise(p: Tensor) -> Tensor:
