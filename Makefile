@@ -7,6 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 WANTED := -c constraints.txt -e '.[lab,book,test,classroom,lint]'
+PARALLEL := -n 2 --dist loadfile
 CHAPTERS := $(basename $(notdir $(wildcard book/[0-9][0-9]-*.md)))
 
 .PHONY: lab test book demo ledger notebooks assignments lint clean
@@ -33,8 +34,8 @@ lab: $(STAMP)
 	    --LabApp.default_url=/lab/tree/notebooks/00-one-sitting.ipynb --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
 test: $(STAMP)
-	TINYLDM_SCALE=ci $(BIN)/python -m pytest tests
-	TINYLDM_SCALE=ci $(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg notebooks
+	TINYLDM_SCALE=ci OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) tests
+	TINYLDM_SCALE=ci OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --nbval --nbval-sanitize-with tests/nbval.cfg notebooks
 
 book: $(STAMP)
 	$(BIN)/sphinx-build -q -W --keep-going -j 1 -b html book build/html

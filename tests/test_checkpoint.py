@@ -11,6 +11,7 @@ from itertools import count
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -418,3 +419,13 @@ def test_a_fingerprint_is_quick():
     start = time.perf_counter()
     fingerprint(plain(), squares(), columns, BUDGET, seeded(0))
     assert time.perf_counter() - start < 10
+
+
+@pytest.mark.parametrize("part", ["adam.exp_avg.0.weight", "weight.0.weight", "generator", "losses"])
+def test_a_checkpoint_in_which_something_is_missing_is_refused(part, tmp_path):
+    path = tmp_path / "c"
+    run(checkpoint=path)
+    tensors, notes = read_safetensors(path)
+    save_file({name: tensor for name, tensor in tensors.items() if name != part}, path, notes)
+    with pytest.raises(ValueError, match="checkpoint"):
+        run(checkpoint=path)

@@ -63,6 +63,13 @@ def test_a_mistake_ends_with_code_2_and_one_line(tmp_path):
     assert done.stderr == f"tinyldm: name='digit' is unknown; did you mean 'digits'? (known: {known})\n"
 
 
+def test_a_reader_who_stops_reading_ends_it_quietly():
+    with subprocess.Popen([sys.executable, "-m", "tinyldm", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as done:
+        done.stdout.close()  # as head does after its lines, before the first word comes
+        assert done.stderr.read() == b""
+    assert done.returncode == 1
+
+
 # ---- the same without starting a program each time
 
 

@@ -5,7 +5,6 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -16,7 +15,6 @@ from .path import Path
 from .runtime import SCALES
 
 CLASSES = "classes.json"  # beside a model: what its labels are called
-Trained = tuple[LatentDiffusion, Callable[[], dict[str, float]], list[str]]  # the model, its measures, its classes' names
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,41 +55,35 @@ def _parser() -> argparse.ArgumentParser:
 def _train(args: argparse.Namespace) -> None:
     import time
 
+    from .data import load
+    from .experiments.digits import digits_judge, measure
+    from .experiments.pictures import train_pictures
+    from .metrics import psnr
+
     start = time.perf_counter()
-    out = FilePath(args.out)
-    own = getattr(args, "data", None) is not None
-    model, measures, classes = (_own if own else _digits)(args, str(out / "checkpoints"))
-    report = {"training_seconds": time.perf_counter() - start, **measures()}
+    out, data = FilePath(args.out), getattr(args, "data", None)
+    if data is None:
+        images = load("digits")
+    else:
+        images = load("folder", path=data, size=args.size, broken="skip", test_share=0)
+        print(images)
+    model = train_pictures(images, args.seed, folder=out / "checkpoints")
+    report = {"training_seconds": time.perf_counter() - start}
+    if data is None:
+        report |= measure(model, digits_judge(), seed=args.seed)
+    else:
+        some = images.tensors["image"][:1000]
+        report["psnr_train"] = psnr(some, model.space.decode(model.space.encode(some)).cpu()).mean().item()
     model.save(out / "model")
     (out / "model" / CLASSES).unlink(missing_ok=True)
-    if classes:
-        _write(out / "model" / CLASSES, classes)
+    if images.classes:
+        _write(out / "model" / CLASSES, images.classes)
     _write(out / "measures.json", report)
     for name, value in report.items():
         print(f"{name:>20}  {value:.4g}")
     if args.command == "demo":
         _picture(model, args.seed, out / "samples.png")
     print(f"saved {out / 'model'}; draw from it: python -m tinyldm sample --model {shlex.quote(str(out))}")
-
-
-def _digits(args: argparse.Namespace, checkpoints: str) -> Trained:
-    from .experiments.digits import digits_judge, digits_recipe, measure, train_digits
-
-    model = train_digits(digits_recipe(), args.seed, folder=checkpoints)
-    return model, lambda: measure(model, digits_judge(), seed=args.seed), []
-
-
-def _own(args: argparse.Namespace, checkpoints: str) -> Trained:
-    from .data import load
-    from .experiments.pictures import train_pictures
-    from .metrics import psnr
-
-    images = load("folder", path=args.data, size=args.size, broken="skip", test_share=0)
-    print(images)
-    model = train_pictures(images, args.seed, folder=checkpoints)
-    some = images.tensors["image"][:1000]
-    rebuilt = model.space.decode(model.space.encode(some)).cpu()
-    return model, lambda: {"psnr_train": psnr(some, rebuilt).mean().item()}, images.classes
 
 
 def _write(path: FilePath, value: Any) -> None:
@@ -102,17 +94,13 @@ def _write(path: FilePath, value: Any) -> None:
 def _picture(model: LatentDiffusion, seed: int, out: FilePath, n: int = 100, label: int | None = None, **options: Any) -> None:
     import torch
 
-    from .nn import Condition
     from .runtime import seeded
     from .viz import save_png
 
     n = whole_number("n", n, 1)
     classes = getattr(model.denoiser.net.config, "classes", 0)
-    labels = torch.arange(n) % classes if label is None and classes else None
-    labels = labels if label is None else torch.full((n,), label)
-    images = model.sample(
-        n, Condition(labels), generator=seeded(seed), **{"guidance": 1.5, **_grid(model.denoiser.path), **options}
-    )
+    cond = torch.arange(n) % classes if label is None and classes else label
+    images = model.sample(n, cond, generator=seeded(seed), **{"guidance": 1.5, **_grid(model.denoiser.path), **options})
     save_png(images, out)
     print(f"wrote {out}")
 
@@ -166,6 +154,10 @@ def main(arguments: list[str] | None = None) -> int:
             os.environ[f"TINYLDM_{name.upper()}"] = getattr(args, name)
     try:
         {"demo": _train, "train": _train, "sample": _sample, "list": _list}[args.command](args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough, as in ``tinyldm list | head -1``
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's own flush at the end is quiet
+        return 1
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"tinyldm: {error}", file=sys.stderr)
         return 2

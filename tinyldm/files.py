@@ -12,6 +12,8 @@ from typing import IO
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .errors import expect
+
 SAVING, SAVED = ".saving-", ".saved"  # what is being written into a folder, and what has been and is on its way
 
 
@@ -39,8 +41,7 @@ def locked(target: str | os.PathLike, argument: str) -> Iterator[None]:
     target is a folder, ``OSError`` when nothing can be written there.
     """
     target = FilePath(target)
-    if target.is_dir():
-        raise ValueError(f"{argument}: expected the name of a file, got {target}, a folder")
+    expect(not target.is_dir(), argument, f"{target}, a folder", "the name of a file")
     lock = target.with_name(f".{target.name}.lock")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -150,6 +151,5 @@ def read_json(path: str | os.PathLike) -> dict:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"path: {path} is not valid JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"path: expected a JSON object in {path}, got {type(value).__name__}")
+    expect(isinstance(value, dict), "path", type(value).__name__, f"a JSON object in {path}")
     return value

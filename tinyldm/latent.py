@@ -92,7 +92,11 @@ class LatentDiffusion:
 
     def _asked(self, argument: str, cond: Cond, n: int) -> Condition:
         """The condition for n pictures that an argument means, its labels checked."""
-        found = _condition(argument, cond, n)
+        if isinstance(cond, Integral) and not isinstance(cond, bool):
+            cond = torch.full((n,), int(cond))
+        known = cond is None or isinstance(cond, Condition | list | tuple | np.ndarray | Tensor)
+        expect(known, argument, repr(cond), "a Condition, a label for all pictures, or a list of labels, one a picture")
+        found: Condition = cond if isinstance(cond, Condition) else Condition(cond)  # type: ignore[arg-type]
         if found.label is not None:
             name, label, classes = f"{argument}.label", found.label, _classes(self.denoiser.net)
             expect(len(label) == n, name, f"{len(label)} labels", f"{n}, one for each image")
@@ -154,13 +158,10 @@ class LatentDiffusion:
         expect(not missing, "config.json", f"no {sorted(missing)}", "all the fields that save() writes")
         weights = current(folder, "model.safetensors")
         coder: Any = remake_network("autoencoder", config["autoencoder"], autoencoder)
-        model = cls(
-            LatentSpace(coder, config["scale"], config["shift"], config.get("pack", 1)),
-            Denoiser(
-                remake_network("net", config["denoiser"], net), remake_path(config["path"], path), config["parametrisation"]
-            ),
-            tuple(config["latent"]),
-        )
+        space = LatentSpace(coder, config["scale"], config["shift"], config.get("pack", 1))
+        net = remake_network("net", config["denoiser"], net)
+        denoiser = Denoiser(net, remake_path(config["path"], path), config["parametrisation"])
+        model = cls(space, denoiser, tuple(config["latent"]))
         with open_safetensors(weights) as opened:
             note = (opened.metadata() or {}).get("weights")
         belong = note == config.get("weights")
@@ -176,17 +177,6 @@ class LatentDiffusion:
             f"LatentDiffusion(latents {self.latent}, {classes if classes else 'no'} classes)\n"
             f"  {self.space!r}\n  {self.denoiser!r}"
         )
-
-
-def _condition(argument: str, cond: Cond, n: int) -> Condition:
-    """What was asked for, as a condition for n pictures."""
-    if cond is None or isinstance(cond, Condition):
-        return cond or Condition()
-    if isinstance(cond, Integral) and not isinstance(cond, bool):
-        return Condition(torch.full((n,), int(cond)))
-    several = isinstance(cond, list | tuple | np.ndarray | Tensor)
-    expect(several, argument, repr(cond), "a Condition, a label for all pictures, or a list of labels, one a picture")
-    return Condition(cond)  # type: ignore[arg-type]
 
 
 def _classes(net: nn.Module) -> int | None:

@@ -3,7 +3,8 @@
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from time import monotonic
@@ -21,6 +22,7 @@ from .files import atomic_file, locked, read_safetensors
 from .fingerprint import Fact, differences, fingerprint
 
 Loss = Callable[[Any, dict[str, Tensor], torch.Generator], Tensor]
+MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps of each weight, beside the number of its steps
 REPORT_EVERY = 20  # steps between two looks at the loss: each look waits for the device
 
 
@@ -69,7 +71,6 @@ class Run:
     def __init__(self, module: nn.Module, budget: Budget, generator: torch.Generator) -> None:
         self.module, self.budget, self.generator = module, budget, generator
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        self.buffers = dict(module.named_buffers())
         expect(len(self.parameters) > 0, "module", "no parameter that requires a gradient", "something to train")
         self.average = {name: _precise(p).clone() for name, p in self.parameters.items()}
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=budget.lr, weight_decay=budget.weight_decay)
@@ -112,7 +113,7 @@ class Run:
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {"losses": self.losses, "generator": self.generator.get_state()}
-        tensors |= {f"buffer.{name}": buffer for name, buffer in self.buffers.items()}
+        tensors |= {f"buffer.{name}": buffer for name, buffer in self.module.named_buffers()}
         for name, p in self.parameters.items():
             tensors |= {f"weight.{name}": p, f"average.{name}": self.average[name]}
             tensors |= {f"adam.{key}.{name}": value for key, value in self.optimizer.state[p].items()}
@@ -125,27 +126,23 @@ class Run:
         """
         tensors, notes = read_safetensors(path)
         expect({"step", "run"} <= notes.keys(), "checkpoint", path, "a file that fit() wrote")
-        _same_shapes(path, _shapes(tensors), {name: tuple(p.shape) for name, p in self.parameters.items()})
+        _same_shapes(path, tensors, self.parameters)
         _same_run(path, json.loads(notes["run"]), facts, extend)
-        step = int(notes["step"])
-        known = {name for name in self._tensors() if not name.startswith("adam.")}
-        whole = known <= tensors.keys() and 0 < step <= min(self.budget.steps, len(tensors["losses"]))
+        self.step = int(notes["step"])
+        known = self._tensors()  # an optimiser that has not begun has no moments
+        begun = [name for name in self.parameters if f"adam.step.{name}" in tensors]  # a weight without a gradient has none
+        expected = {*known, *(f"adam.{moment}.{name}" for name in begun for moment in MOMENTS)}
+        whole = expected <= tensors.keys() and 0 < self.step <= min(self.budget.steps, len(tensors["losses"]))
         expect(whole, "checkpoint", f"{path}, in which something is missing", "a file that fit() wrote")
-        self.step = step
         self.generator.set_state(tensors["generator"])
-        self.losses[:step] = tensors["losses"][:step]
+        self.losses[: self.step] = tensors["losses"][: self.step]
         with torch.no_grad():
-            for name, p in self.parameters.items():
-                p.copy_(tensors[f"weight.{name}"])
-                self.average[name].copy_(tensors[f"average.{name}"])
-                moments = {key: f"adam.{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
-                if tensors.keys() >= set(moments.values()):  # a weight without a gradient has no moments
-                    self.optimizer.state[p] = {
-                        key: tensors[at] if key == "step" else torch.empty_like(p).copy_(tensors[at])
-                        for key, at in moments.items()
-                    }
-            for name, buffer in self.buffers.items():
-                buffer.copy_(tensors[f"buffer.{name}"])
+            for name in known.keys() - {"generator", "losses"}:
+                known[name].copy_(tensors[name])
+            for name in begun:
+                p = self.parameters[name]
+                moments = {moment: torch.empty_like(p).copy_(tensors[f"adam.{moment}.{name}"]) for moment in MOMENTS}
+                self.optimizer.state[p] = {"step": tensors[f"adam.step.{name}"], **moments}
 
 
 def _precise(p: Tensor) -> Tensor:
@@ -153,11 +150,9 @@ def _precise(p: Tensor) -> Tensor:
     return p.detach().to(torch.promote_types(p.dtype, torch.float32))
 
 
-def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple]:
-    return {name.removeprefix("weight."): tuple(t.shape) for name, t in tensors.items() if name.startswith("weight.")}
-
-
-def _same_shapes(path: str | os.PathLike, saved: dict, now: dict) -> None:
+def _same_shapes(path: str | os.PathLike, tensors: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> None:
+    saved = {name.removeprefix("weight."): tuple(t.shape) for name, t in tensors.items() if name.startswith("weight.")}
+    now = {name: tuple(p.shape) for name, p in parameters.items()}
     differing = sorted(name for name in saved.keys() | now.keys() if saved.get(name) != now.get(name))
     if differing:
         name = differing[0]
@@ -207,41 +202,28 @@ def fit(
     expect(isinstance(data, InMemory), "data", given, 'named columns in memory, such as InMemory({"image": images})')
     expect(save_every > 0, "save_every", save_every, "a number of seconds > 0")
     run = Run(module, budget, generator)
-    if checkpoint is None:
-        _train(run, loss, data, lambda: None, math.inf, label, progress)
-    else:
-        with locked(checkpoint, "checkpoint"):
-            facts = fingerprint(module, loss, data.tensors, budget, generator)
-            if FilePath(checkpoint).exists():
-                run.load(checkpoint, facts, extend)
-            _train(run, loss, data, lambda: run.save(checkpoint, facts), save_every, label, progress)
+    with nullcontext() if checkpoint is None else locked(checkpoint, "checkpoint"):
+        facts = {} if checkpoint is None else fingerprint(module, loss, data.tensors, budget, generator)
+        if checkpoint is not None and FilePath(checkpoint).exists():
+            run.load(checkpoint, facts, extend)
+        module.train()
+        saved = monotonic()
+        with tqdm(total=budget.steps, initial=run.step, desc=label, disable=not progress, mininterval=0.5) as bar:
+            while run.step < budget.steps:
+                chosen = torch.randint(len(data), (budget.batch,), generator=generator)
+                batch = {k: v.to(run.device) if isinstance(v, Tensor) else v for k, v in data[chosen].items()}
+                run.update(loss(module, batch, generator))
+                due = run.step == budget.steps or (checkpoint is not None and monotonic() - saved >= save_every)
+                if due or run.step % REPORT_EVERY == 0:
+                    run.check()
+                    recent = run.losses[max(run.step - REPORT_EVERY, 0) : run.step].mean().item()
+                    bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
+                    bar.update(run.step - bar.n)
+                if due and checkpoint is not None:
+                    run.save(checkpoint, facts)
+                    saved = monotonic()
     with torch.no_grad():
         for name, p in run.parameters.items():
             p.copy_(run.average[name])
     module.eval()
     return run.losses.cpu()
-
-
-def _train(run: Run, loss: Loss, data: InMemory, save: Callable[[], None], every: float, label: str, progress: bool) -> None:
-    """Bring the run to the end of its budget; ``save`` after each ``every`` seconds and at the end."""
-    steps, batch_size = run.budget.steps, run.budget.batch
-    run.module.train()
-    saved = monotonic()
-    with tqdm(total=steps, initial=run.step, desc=label, disable=not progress, mininterval=0.5) as bar:
-        while run.step < steps:
-            chosen = torch.randint(len(data), (batch_size,), generator=run.generator)
-            batch = {k: v.to(run.device) if isinstance(v, Tensor) else v for k, v in data[chosen].items()}
-            run.update(loss(run.module, batch, run.generator))
-            due = monotonic() - saved >= every or run.step == steps
-            if due or run.step % REPORT_EVERY == 0:
-                _report(run, bar)
-            if due:
-                save()
-                saved = monotonic()
-
-
-def _report(run: Run, bar: tqdm) -> None:
-    run.check()
-    recent = run.losses[max(run.step - REPORT_EVERY, 0) : run.step].mean().item()
-    bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
-    bar.update(run.step - bar.n)

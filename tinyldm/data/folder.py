@@ -26,6 +26,7 @@ def load_folder(
     of the pictures is test; a picture's name alone decides, so it stays where it is when others come. Raises ``ValueError``
     naming a folder that does not exist or has no pictures (in this split), or, with "refuse", the broken file.
     """
+    side = size or 64
     skip = choose("broken", broken, {"refuse": False, "skip": True})
     expect(0 <= test_share <= 1, "test_share", test_share, "a share from 0 to 1")
     folder = Path(path or "").expanduser()
@@ -40,7 +41,7 @@ def load_folder(
     errors: list[str] = []
     for name in mine:
         try:
-            images[name] = _square(read(folder / name, square=size or 64), size or 64)
+            images[name] = resize(read(folder / name, square=side), (side, side))
         except ValueError as error:
             if not skip:
                 raise ValueError(f"path: {error}; broken='skip' leaves such files out") from error
@@ -58,10 +59,3 @@ def load_folder(
 
 def _is_test(name: str, share: float) -> bool:
     return int.from_bytes(sha256(name.encode()).digest()[:4], "big") < share * 2**32
-
-
-def _square(picture: Tensor, size: int) -> Tensor:
-    """The middle square of (3, H, W), at another size."""
-    side = min(picture.shape[1:])
-    top, left = ((length - side) // 2 for length in picture.shape[1:])
-    return resize(picture[:, top : top + side, left : left + side], (size, size))

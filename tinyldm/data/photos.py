@@ -23,33 +23,25 @@ class Photo(NamedTuple):
     shrink: int = 1
 
 
-SKIMAGE, SKLEARN = ("skimage", "data/"), ("sklearn", "datasets/images/")
-MATPLOTLIB = ("matplotlib", "mpl-data/sample_data/")
-
-
-def _photo(split: str, where: tuple[str, str], file: str, shrink: int = 1) -> Photo:
-    return Photo(split, where[0], where[1] + file, shrink)
-
-
 PHOTOS = {
-    "astronaut": _photo("test", SKIMAGE, "astronaut.png"),  # a face, cloth, a badge with small letters
-    "chelsea": _photo("test", SKIMAGE, "chelsea.png"),  # a cat
-    "page": _photo("test", SKIMAGE, "page.png"),  # a printed page
-    "brick": _photo("train", SKIMAGE, "brick.png"),
-    "camera": _photo("train", SKIMAGE, "camera.png"),
-    "china": _photo("train", SKLEARN, "china.jpg"),
-    "coffee": _photo("train", SKIMAGE, "coffee.png"),
-    "coins": _photo("train", SKIMAGE, "coins.png"),
-    "flower": _photo("train", SKLEARN, "flower.jpg"),
-    "grass": _photo("train", SKIMAGE, "grass.png"),
-    "gravel": _photo("train", SKIMAGE, "gravel.png"),
-    "hopper": _photo("train", MATPLOTLIB, "grace_hopper.jpg"),
-    "hubble": _photo("train", SKIMAGE, "hubble_deep_field.jpg", 2),
-    "ihc": _photo("train", SKIMAGE, "ihc.png"),
-    "motorcycle": _photo("train", SKIMAGE, "motorcycle_left.png"),
-    "retina": _photo("train", SKIMAGE, "retina.jpg", 3),
-    "rocket": _photo("train", SKIMAGE, "rocket.jpg"),
-    "text": _photo("train", SKIMAGE, "text.png"),  # letters written by hand
+    "astronaut": Photo("test", "skimage", "data/astronaut.png"),  # a face, cloth, a badge with small letters
+    "chelsea": Photo("test", "skimage", "data/chelsea.png"),  # a cat
+    "page": Photo("test", "skimage", "data/page.png"),  # a printed page
+    "brick": Photo("train", "skimage", "data/brick.png"),
+    "camera": Photo("train", "skimage", "data/camera.png"),
+    "china": Photo("train", "sklearn", "datasets/images/china.jpg"),
+    "coffee": Photo("train", "skimage", "data/coffee.png"),
+    "coins": Photo("train", "skimage", "data/coins.png"),
+    "flower": Photo("train", "sklearn", "datasets/images/flower.jpg"),
+    "grass": Photo("train", "skimage", "data/grass.png"),
+    "gravel": Photo("train", "skimage", "data/gravel.png"),
+    "hopper": Photo("train", "matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
+    "hubble": Photo("train", "skimage", "data/hubble_deep_field.jpg", 2),
+    "ihc": Photo("train", "skimage", "data/ihc.png"),
+    "motorcycle": Photo("train", "skimage", "data/motorcycle_left.png"),
+    "retina": Photo("train", "skimage", "data/retina.jpg", 3),
+    "rocket": Photo("train", "skimage", "data/rocket.jpg"),
+    "text": Photo("train", "skimage", "data/text.png"),  # letters written by hand
 }
 
 

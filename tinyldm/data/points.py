@@ -1,7 +1,6 @@
 """Points in the plane: toy data whose density fits on one picture."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -44,11 +43,7 @@ def _moons(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return arc + 0.05 * torch.randn(n, 2, generator=generator), label
 
 
-SHAPES: dict[str, Callable[[int, torch.Generator], tuple[Tensor, Tensor]]] = {
-    "mixture": _mixture,
-    "rings": _rings,
-    "moons": _moons,
-}
+SHAPES = {"mixture": _mixture, "rings": _rings, "moons": _moons}
 
 
 def load_points(split: str, size: int | None = None, shape: str = "mixture", n: int = 2000, seed: int = 0) -> InMemory:

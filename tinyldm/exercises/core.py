@@ -69,19 +69,14 @@ def check(exercise_id: str, answer: Any) -> bool:
     never for an answer, however wrong.
     """
     exercise = choose("exercise_id", exercise_id, EXERCISES)
+    right, verdict = True, f"correct: {exercise.praise}"
     try:
         with torch.random.fork_rng(devices=[]):
             exercise.grade(answer)
     except NotYetError as problem:
-        _say(f"Exercise {exercise.id}, not yet: {problem}")
-        return False
-    _say(f"Exercise {exercise.id}, correct: {exercise.praise}")
-    return True
-
-
-def _say(text: str) -> None:
-    """Print in lines that fit the width of a page."""
-    print(textwrap.fill(text, 80))
+        right, verdict = False, f"not yet: {problem}"
+    print(textwrap.fill(f"Exercise {exercise.id}, {verdict}", 80))  # the width of a page
+    return right
 
 
 def _copied(value: Any) -> Any:
@@ -146,11 +141,8 @@ class Trial:
     def known(self, given: Sequence[Any], known: Iterable[tuple[Function, str]]) -> str | None:
         """The sentence of the first wrong function that agrees on all cases."""
         results = list(zip(self.cases, map(as_tensor, given), strict=True))[::-1]  # tables end with their smallest cases
-        for function, message in known:
-            looked = self.look(function)
-            if all(self._agrees(looked, case, tensor) for case, tensor in results):
-                return message
-        return None
+        looked = ((self.look(function), message) for function, message in known)
+        return next((message for act, message in looked if all(self._agrees(act, *result) for result in results)), None)
 
     def _agrees(self, function: Function, case: Case, tensor: Tensor | None) -> bool:
         """A known wrong function may fail where the right one does not."""

@@ -83,60 +83,48 @@ def cause(given: Sequence[Any], truths: Sequence[Tensor], tolerance: float) -> s
             return "there is NaN or infinity in it: a division by zero, or the root or logarithm of a negative number?"
     if any(value.shape != right.shape for value, right in pairs):
         return _shape(pairs, tolerance)
-    for find in (_transformed, _factor, _constant):
-        sentence = find(pairs, tolerance)
-        if sentence:
-            return sentence
-    return None
+    return _transformed(pairs, tolerance) or _factor(pairs, tolerance) or _constant(pairs, tolerance)
 
 
 def _shape(pairs: Pairs, tolerance: float) -> str:
     value, right = next((v, r) for v, r in pairs if v.shape != r.shape)
     start = f"the result has shape {tuple(value.shape)}, expected {tuple(right.shape)}"
 
-    def every(test: Callable[[Tensor, Tensor], bool]) -> bool:
-        return all(test(v, r) for v, r in pairs)
+    def near(a: Tensor, b: Tensor) -> bool:
+        return close(a, b, tolerance)
 
-    if every(lambda v, r: v.ndim == 0 and close(v, r.mean(), tolerance)):
-        return f"{start}: you averaged over the batch as well; every sample has a value of its own."
-    if every(lambda v, r: v.ndim == 0 and close(v, r.sum(), tolerance)):
-        return f"{start}: you summed over the batch as well; every sample has a value of its own."
-    if every(lambda v, r: r.ndim == 0 and v.numel() == 1 and close(v.reshape(()), r, tolerance)):
-        return f"{start}: the number is right, but it stands in a list of one; a number is asked for."
-    if every(lambda v, r: v.numel() == r.numel() and close(v.reshape(r.shape), r, tolerance)):
-        return f"{start}: the numbers are right, their arrangement is not."
-    if every(lambda v, r: v.ndim == r.ndim == 2 and close(v.T, r, tolerance)):
-        return f"{start}: the numbers are right, but rows and columns have changed places."
-    if every(lambda v, r: v.ndim == r.ndim + 1 and any(close(part, r, tolerance) for part in v)):
-        return f"{start}: what is asked for is one part of it; return that alone."
-    if every(lambda v, r: r.ndim == v.ndim + 1 and any(close(v, part, tolerance) for part in r)):
-        return f"{start}: this is one part of what is asked for; stack it with the rest."
-    cuts: dict[str, Callable[[Tensor, Tensor], bool]] = {
-        "it has one entry too many, the first": lambda v, r: close(v[1:], r, tolerance),
-        "it has one entry too many, the last": lambda v, r: close(v[:-1], r, tolerance),
-        "the first entry is missing": lambda v, r: close(v, r[1:], tolerance),
-        "the last entry is missing": lambda v, r: close(v, r[:-1], tolerance),
+    known: dict[str, Callable[[Tensor, Tensor], bool]] = {
+        "you averaged over the batch as well; every sample has a value of its own.": lambda v, r: near(v, r.mean()),
+        "you summed over the batch as well; every sample has a value of its own.": lambda v, r: near(v, r.sum()),
+        "the number is right, but it stands in a list of one; a number is asked for.": lambda v, r: (
+            r.ndim == 0 and near(v.flatten(), r[None])
+        ),
+        "the numbers are right, their arrangement is not.": lambda v, r: near(v.flatten(), r.flatten()),
+        "the numbers are right, but rows and columns have changed places.": lambda v, r: v.ndim == 2 and near(v.T, r),
+        "what is asked for is one part of it; return that alone.": lambda v, r: v.ndim > 0 and any(near(part, r) for part in v),
+        "this is one part of what is asked for; stack it with the rest.": lambda v, r: (
+            r.ndim > 0 and any(near(v, part) for part in r)
+        ),
+        "it has one entry too many, the first.": lambda v, r: v.ndim > 0 and near(v[1:], r),
+        "it has one entry too many, the last.": lambda v, r: v.ndim > 0 and near(v[:-1], r),
+        "the first entry is missing.": lambda v, r: r.ndim > 0 and near(v, r[1:]),
+        "the last entry is missing.": lambda v, r: r.ndim > 0 and near(v, r[:-1]),
     }
-    for sentence, cut in cuts.items():
-        if all(v.ndim == r.ndim > 0 and cut(v, r) for v, r in pairs):
-            return f"{start}: {sentence}."
+    for sentence, fits in known.items():
+        if all(fits(v, r) for v, r in pairs):
+            return f"{start}: {sentence}"
     return f"{start}; look at what you reduce over, and at what is broadcast against what."
 
 
 def _transformed(pairs: Pairs, tolerance: float) -> str | None:
     """A sign, a root, a reciprocal: the right numbers under one more operation."""
-    positive = all(bool((v >= 0).all() and (r >= 0).all()) for v, r in pairs)
-    nonzero = all(bool((v != 0).all()) for v, r in pairs)
-    repairs: list[tuple[bool, Callable[[Tensor], Tensor], str]] = [
-        (True, torch.neg, "the sign is flipped."),
-        (positive, torch.sqrt, "a square root is missing: this is the square of what is asked for."),
-        (positive, torch.square, "there is a square root too many: this is the root of what is asked for."),
-        (nonzero, torch.reciprocal, "this is the reciprocal of what is asked for: the fraction stands on its head."),
-    ]
-    for possible, repair, sentence in repairs:
-        if possible and all(close(repair(v), r, tolerance) for v, r in pairs):
-            return sentence
-    return None
+    repairs: dict[str, Callable[[Tensor], Tensor]] = {
+        "the sign is flipped.": torch.neg,
+        "a square root is missing: this is the square of what is asked for.": torch.sqrt,
+        "there is a square root too many: this is the root of what is asked for.": lambda v: v.where(v >= 0, torch.nan) ** 2,
+        "this is the reciprocal of what is asked for: the fraction stands on its head.": torch.reciprocal,
+    }
+    return next((said for said, repair in repairs.items() if all(close(repair(v), r, tolerance) for v, r in pairs)), None)
 
 
 def _factor(pairs: Pairs, tolerance: float) -> str | None:

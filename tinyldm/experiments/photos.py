@@ -56,11 +56,6 @@ class Photos:
     budget: Budget
 
 
-PHOTOS = {
-    "ci": Photos(32, 200, Budget(12, 8, 2e-3)),
-    "cpu": Photos(32, 4000, Budget(800, 8, 2e-3)),
-    "gpu": Photos(64, 40000, Budget(30000, 64, 1e-3, ema=0.999)),
-}
 SHIPPED = tuple(Photos(32, 12000, Budget(6000, 8, lr, ema=0.998)) for lr in (2e-3, 1e-3, 1e-3))  # the zoo's, in rounds
 ROUNDS = {4: 2, 8: 2, 16: 3}  # for each number of channels: 16 have more to learn
 OBJECTIVE = Objective("l2", kl_weight=1e-6)  # the zoo's

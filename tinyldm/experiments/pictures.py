@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data import InMemory
 from ..denoiser import Denoiser
@@ -17,7 +17,7 @@ from ..nn import AutoencoderConfig, AutoencoderKL, UNet, UNetConfig
 from ..path import VP, Path
 from ..runtime import device, reseeded, scale, seeded
 from ..space import LatentSpace
-from ..train import Budget, fit
+from ..train import Budget, Loss, fit
 from .training import denoise_loss, latents, reconstruct_loss
 
 
@@ -86,38 +86,21 @@ def train_pictures(
     fits = height % halved == 0 and width % halved == 0
     expect(fits, "images", f"{height}x{width} pixels", f"sides divisible by {halved}")
 
-    def at(name: str) -> FilePath | None:
-        return None if folder is None else FilePath(folder) / f"{name}.safetensors"
-
     generator = seeded(seed)
     autoencoder, net = recipe.networks(seed)
-    fit(
-        autoencoder,
-        reconstruct_loss(recipe.kl_weight),
-        images,
-        recipe.autoencoder_budget,
-        generator=generator,
-        checkpoint=at("autoencoder"),
-        label="autoencoder",
-        progress=progress,
-    )
+
+    def train(name: str, module: nn.Module, loss: Loss, data: InMemory, budget: Budget) -> None:
+        file = None if folder is None else FilePath(folder) / f"{name}.safetensors"
+        fit(module, loss, data, budget, generator=generator, checkpoint=file, label=name, progress=progress)
+
+    train("autoencoder", autoencoder, reconstruct_loss(recipe.kl_weight), images, recipe.autoencoder_budget)
     space = LatentSpace.measured(autoencoder, pixels)
     known = latents(space, images, generator)
-    fit(
-        net,
-        denoise_loss(recipe.path, recipe.parametrisation),
-        known,
-        recipe.denoiser_budget,
-        generator=generator,
-        checkpoint=at("denoiser"),
-        label="denoiser",
-        progress=progress,
-    )
+    train("denoiser", net, denoise_loss(recipe.path, recipe.parametrisation), known, recipe.denoiser_budget)
     c, h, w = known[0]["latent"].shape
     return LatentDiffusion(space, Denoiser(net, recipe.path, recipe.parametrisation), (c, h, w))
 
 
 def _pixels(images: InMemory) -> Tensor:
-    found = {name: column for name, column in images.tensors.items() if name == "image"}
-    expect(bool(found), "images", sorted(images.tensors), 'a data set with a column "image"')
-    return found["image"]
+    expect("image" in images.tensors, "images", sorted(images.tensors), 'a data set with a column "image"')
+    return images.tensors["image"]

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ...data import InMemory, load
 from ...errors import choose
-from ...gaussian import kl_split
 from ...latent import LatentDiffusion
 from ...metrics import Judge, frechet_distance, kid, precision_recall, psnr
 from ...nn.condition import Condition
@@ -21,6 +20,7 @@ from ..digits import gaussian_baseline, latents_denoiser
 from ..pictures import SMALL
 from ..rivals import KINDS, codebook, codebook_loss
 from ..training import reconstruct_loss
+from .points import kl_columns
 
 SIDE, DRAWS, CODES = 16, 1000, 256
 STEPS = (300, 500)  # updates of the autoencoder and of the denoiser in the rows that come with the library
@@ -53,30 +53,24 @@ def train_digits(kind: str, weight: float, seed: int, steps: int) -> Any:
     return module
 
 
-def space_of(module: Any, data: InMemory, seed: int | None) -> tuple[LatentSpace, InMemory]:
-    """The space whose latents have mean 0 and variance 1, *samples* of the posteriors, and the denoiser's data set in it.
+def sources(module: Any, seed: int, steps: int, stochastic: bool = True, draws: int = DRAWS) -> tuple[dict[str, Tensor], Tensor]:
+    """(images by where their latents come from, the labels of those by diffusion); keys as for points.
 
-    seed: None for posterior means, where the posterior has no width.
+    The latents that are learned have mean 0 and variance 1: *samples* of the posteriors, or if not ``stochastic`` their means.
     """
-    generator = None if seed is None else seeded(200 + seed)
-    raw = LatentSpace(module).encode(data.tensors["image"], generator).cpu()
+    train, test = load("digits", size=SIDE).tensors, load("digits", "test", size=SIDE).tensors["image"]
+    plain = LatentSpace(module)
+    raw = plain.encode(train["image"], seeded(200 + seed) if stochastic else None).cpu()
     space = LatentSpace(module, 1 / raw.std(correction=0).item(), raw.mean().item())
     z = (raw - space.shift) * space.scale
-    return space, InMemory({"latent": z, "label": data.tensors["label"]})
-
-
-def sources(module: Any, seed: int, steps: int, stochastic: bool = True, draws: int = DRAWS) -> tuple[dict[str, Tensor], Tensor]:
-    """(images by where their latents come from, the labels of those by diffusion); keys as for points."""
-    train, test = load("digits", size=SIDE), load("digits", "test", size=SIDE).tensors["image"]
-    space, known = space_of(module, train, seed if stochastic else None)
-    z = known.tensors["latent"]
+    known = InMemory({"latent": z, "label": train["label"]})
     denoiser, _ = latents_denoiser(VP(), "v", known, steps=steps, seed=seed, progress=False)
-    shape, plain = tuple(z.shape[1:]), LatentSpace(module)
+    c, h, w = z.shape[1:]
+    model = LatentDiffusion(space, denoiser, (c, h, w))
     labels = torch.arange(draws) % 10
-    model = LatentDiffusion(space, denoiser, (shape[0], shape[1], shape[2]))
     images = {
         "encoded": plain.decode(plain.encode(test, seeded(300 + seed) if stochastic else None)),
-        "prior": plain.decode(normal((draws, *shape), seeded(400 + seed), z)),
+        "prior": plain.decode(normal((draws, c, h, w), seeded(400 + seed), z)),
         "gaussian": space.decode(gaussian_baseline(z, draws, seeded(500 + seed))),
         "diffusion": model.sample(draws, Condition(labels), generator=seeded(600 + seed)),
     }
@@ -106,11 +100,8 @@ def digits_row(kind: str, weight: float, seed: int, steps: tuple[int, int] = STE
         "sigma": float(posterior.std.mean()) if kind == "vae" else 0.0,
         "std": float(raw.std()),
         "accuracy": judge.accuracy(images["diffusion"], labels),
+        **(kl_columns(posterior, seeded(700 + seed)) if kind == "vae" else {}),
     }
-    if kind == "vae":
-        split = kl_split(posterior, seeded(700 + seed))
-        row["kl"] = float(posterior.kl().mean())
-        row["information"], row["marginal"] = float(split.information.mean()), float(split.marginal.mean())
     known, held_out = judge.features(train), judge.features(test)
     for name, x in images.items():
         features = judge.features(x)

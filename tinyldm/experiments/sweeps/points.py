@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...data.points import six_gaussians
 from ...errors import choose
-from ...gaussian import kl_split
+from ...gaussian import DiagonalGaussian, kl_split
 from ...metrics import precision_recall
 from ...path import VP
 from ...runtime import normal, seeded
@@ -59,6 +59,13 @@ def sources(module: Any, points: Tensor, seed: int, steps: int | None = None, st
     }
 
 
+def kl_columns(posterior: DiagonalGaussian, generator: torch.Generator) -> dict[str, float]:
+    """The mean KL of posteriors (N, ...) and its two parts, see ``kl_split``."""
+    split = kl_split(posterior, generator)
+    parts = {"kl": posterior.kl(), "information": split.information, "marginal": split.marginal}
+    return {name: float(part.mean()) for name, part in parts.items()}
+
+
 @torch.no_grad()
 def points_row(kind: str, weight: float, seed: int, steps: tuple[int, int] | tuple[None, None] = STEPS) -> dict:
     """One row: the autoencoder's error, posterior and KL split, and for each source the share on the data and the recall.
@@ -79,11 +86,8 @@ def points_row(kind: str, weight: float, seed: int, steps: tuple[int, int] | tup
         "noisy": float((module.decode(found["encoded"]) - points).square().sum(1).mean()),
         "sigma": float(posterior.std.mean()) if kind == "vae" else 0.0,
         "std": float(found["encoded"].std()),
+        **(kl_columns(posterior, seeded(500 + seed)) if kind == "vae" else {}),
     }
-    if kind == "vae":
-        split = kl_split(posterior, seeded(500 + seed))
-        row["kl"] = float(posterior.kl().mean())
-        row["information"], row["marginal"] = float(split.information.mean()), float(split.marginal.mean())
     for name, z in found.items():
         decoded = module.decode(z)
         row[name] = on_data(decoded)
