@@ -210,4 +210,3 @@ def test_bad_conventions_are_refused(rng):
         guided(lambda x, t: x, lambda x, t: x, -1.5, convention="weight")
     with pytest.raises(ValueError, match="spread"):
         rescaled(FLOW, *both(FLOW, rng, (4, 1)), 2.0)
-

@@ -136,7 +136,12 @@ def test_bad_texts_are_refused(ids, message):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"heads": 3}, "heads"), ({"activation": "relu"}, "activation"), ({"vocabulary": 0}, "vocabulary"), ({"hidden": -1}, "hidden")],
+    [
+        ({"heads": 3}, "heads"),
+        ({"activation": "relu"}, "activation"),
+        ({"vocabulary": 0}, "vocabulary"),
+        ({"hidden": -1}, "hidden"),
+    ],
 )
 def test_bad_sizes_are_refused(change, message):
     with pytest.raises(ValueError, match=message):

@@ -147,7 +147,9 @@ def together(denoiser: Denoiser, on: Condition, off: Condition) -> Pair:
 
 
 def classifier_guided(predict: Predict, path: Path, log_prob: Callable[[Tensor, Tensor], Tensor], scale: float = 1.0) -> Predict:
-    """Lead by a classifier's gradient: the score gains scale times the gradient of log p(c | x_t). Implements :eq:`classifier-guidance`.
+    """Lead by a classifier: the score gains ``scale`` times the gradient of log p(c | x_t).
+
+    Implements :eq:`classifier-guidance`.
 
     log_prob: (x (B, ...), t) -> (B,), of a classifier that has learned from noisy data too; differentiated in x.
     Source: Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis (2021), algorithm 2.

@@ -8,11 +8,11 @@ from typing import Any
 from ..errors import choose, whole_number
 from .digits import load_digits
 from .folder import load_folder
+from .icons import load_icons
 from .memory import InMemory
 from .openml import SOURCES, load_openml
 from .photos import load_photos, photo, photo_crop, photo_names
 from .points import load_points, six_gaussians
-from .icons import load_icons
 from .shapes import load_shapes
 
 LOADERS: dict[str, Callable[..., InMemory]] = {

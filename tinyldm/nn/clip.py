@@ -66,7 +66,7 @@ class PictureEncoder(nn.Module):
 
 
 class CLIP(nn.Module):
-    """Pictures (B, K, H, W) and token numbers (B, L) -> two sets of unit vectors (B, projection), near where they belong together.
+    """Pictures (B, K, H, W), token numbers (B, L) -> two sets of unit vectors (B, projection), near where they belong together.
 
     ``temperature`` is learned: similarities are divided by it before they are compared, see ``contrastive_loss``.
     Source: Radford et al. (2021), figure 3 and section 2.5.

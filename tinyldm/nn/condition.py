@@ -85,18 +85,17 @@ class Condition:
 
         Raises ``ValueError`` where one fills a slot that the other leaves empty.
         """
-        mine, theirs = self._filled(), other._filled()
+        mine: dict[str, Any] = self._filled()
+        theirs: dict[str, Any] = other._filled()
         differ = sorted((mine.keys() ^ theirs.keys()) - {"tokens_mask"})
         expect(not differ, "other", f"{', '.join(differ)} in only one of them", "the same slots filled")
-        slots: dict[str, Any] = {name: _one_after_the_other(mine[name], theirs[name]) for name in mine.keys() & theirs.keys() - TEXT}
-        if self.tokens is not None and other.tokens is not None:
-            longest = max(self.tokens.shape[1], other.tokens.shape[1])
-            texts = [(c.tokens, c.tokens_mask) for c in (self, other)]
-            slots["tokens"] = torch.cat([_padded(tokens, longest) for tokens, _ in texts])
-            if len({tokens.shape[1] for tokens, _ in texts}) > 1 or any(mask is not None for _, mask in texts):
-                seen = [torch.ones_like(tokens[..., 0], dtype=torch.bool) if mask is None else mask for tokens, mask in texts]
-                slots["tokens_mask"] = torch.cat([_padded(mask, longest) for mask in seen])
-        return Condition(**slots)
+        lengths = [slots["tokens"].shape[1] for slots in (mine, theirs) if "tokens" in slots]
+        if len(set(lengths)) > 1 or "tokens_mask" in mine.keys() | theirs.keys():
+            for slots in (mine, theirs):
+                tokens = slots["tokens"]
+                seen = slots.get("tokens_mask", torch.ones_like(tokens[..., 0], dtype=torch.bool))
+                slots |= {"tokens": _padded(tokens, max(lengths)), "tokens_mask": _padded(seen, max(lengths))}
+        return Condition(**{name: _one_after_the_other(mine[name], theirs[name]) for name in mine})
 
     def drop(self, mask: Tensor, null: int) -> "Condition":
         """Replace the labels where ``mask`` (B,) is true by ``null``: how a network learns the unconditional case.
@@ -109,9 +108,6 @@ class Condition:
             raise ValueError("label: expected labels to drop, got None")
         in_range("label", self.label, 0, null - 1)
         return replace(self, label=torch.where(mask, torch.full_like(self.label, null), self.label))
-
-
-TEXT = {"tokens", "tokens_mask"}
 
 
 def _one_after_the_other(first: Any, second: Any) -> Any:

@@ -88,7 +88,11 @@ TRANSFORMERS: dict[str, Callable[[], MMDiTConfig]] = {
         channels_first=True,
     ),
 }
-PRESETS: dict[str, Callable[[], Any]] = {**AUTOENCODERS, **UNETS, **CONTROLNETS, **TRANSFORMERS}
+# Radford et al., CLIP (2021), table 20, the text side of ViT-L/14; what Stable Diffusion 1 reads with
+TEXTS: dict[str, Callable[[], TextConfig]] = {
+    "clip-l": partial(TextConfig, vocabulary=49408, width=768, heads=12, layers=12, length=77)
+}
+PRESETS: dict[str, Callable[[], Any]] = {**AUTOENCODERS, **UNETS, **CONTROLNETS, **TRANSFORMERS, **TEXTS}
 
 # z = (z_raw - shift) * scale, from the published configurations; (1, 0) where none is published: measure it.
 SCALES: dict[str, tuple[float, float]] = {

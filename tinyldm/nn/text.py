@@ -108,18 +108,18 @@ class TextEncoder(nn.Module):
 
     def _initialise(self) -> None:
         """CLIP's spread: small embeddings, and sums over layers that do not grow with their number."""
-        config, deep = self.config, (2 * self.config.layers) ** -0.5
-        nn.init.normal_(self.token.weight, std=0.02)
-        nn.init.normal_(self.position.weight, std=0.01)
-        for block in self.blocks:
-            for layer in (block.attention.q, block.attention.k, block.attention.v):
-                nn.init.normal_(layer.weight, std=config.width**-0.5)
-            nn.init.normal_(block.attention.out.weight, std=config.width**-0.5 * deep)
-            nn.init.normal_(block.linear1.weight, std=(2 * config.width) ** -0.5)
-            nn.init.normal_(block.linear2.weight, std=config.width**-0.5 * deep)
+        width, deep = self.config.width**-0.5, (2 * self.config.layers) ** -0.5
+        spread = {"token": 0.02, "position": 0.01, "linear1": width * 2**-0.5, "linear2": width * deep, "out": width * deep}
+        spread |= dict.fromkeys(("q", "k", "v"), width)
+        for name, p in self.named_parameters():
+            layer, kind = name.split(".")[-2:]
+            if kind == "weight" and layer in spread:
+                nn.init.normal_(p, std=spread[layer])
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        expect(ids.ndim == 2 and not ids.is_floating_point(), "ids", f"{ids.dtype} of shape {tuple(ids.shape)}", "integers (B, L)")
+        expect(
+            ids.ndim == 2 and not ids.is_floating_point(), "ids", f"{ids.dtype} of shape {tuple(ids.shape)}", "integers (B, L)"
+        )
         expect(0 < ids.shape[1] <= self.config.length, "ids", f"{ids.shape[1]} tokens a text", f"1 to {self.config.length}")
         in_range("ids", ids, 0, self.config.vocabulary - 1)
         x = self.token(ids) + self.position.weight[: ids.shape[1]]

@@ -38,11 +38,11 @@ class Tokenizer:
     def __post_init__(self) -> None:
         whole_number("length", self.length, 3)
         for n, (left, right) in enumerate(self.merges):
-            expect(0 <= min(left, right) and max(left, right) < BYTES + n, "merges", (left, right), f"tokens below {BYTES + n}")
+            expect(min(left, right) >= 0 and max(left, right) < BYTES + n, "merges", (left, right), f"tokens below {BYTES + n}")
 
     @classmethod
     def learn(cls, texts: Iterable[str], merges: int = 512, length: int = 16) -> "Tokenizer":
-        """Merge the commonest pair of neighbours, ``merges`` times or until no pair occurs twice; ties go to the first in order."""
+        """Merge the commonest pair of neighbours, ``merges`` times or until none occurs twice; ties go to the first in order."""
         merges = whole_number("merges", merges, 0)
         counts = Counter(piece for text in texts for piece in PIECES.findall(text))
         spelled = {piece: list(piece.encode()) for piece in counts}
@@ -107,8 +107,9 @@ class Tokenizer:
 
     def __call__(self, texts: str | Sequence[str]) -> Tensor:
         """One text or B of them as (B, length) integers. Raises ``ValueError`` for a text with more tokens than fit."""
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        expect(len(texts) > 0 and all(isinstance(text, str) for text in texts), "texts", texts, "a text, or a list of texts")
+        texts = [texts] if isinstance(texts, str) else texts
+        several = isinstance(texts, list | tuple) and len(texts) > 0 and all(isinstance(text, str) for text in texts)
+        expect(several, "texts", repr(texts)[:80], "a text, or a list of texts")
         room = self.length - 2
         rows = []
         for text in texts:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import choose, expect
 from ..files import atomic_folder, current, open_safetensors, read_json
+from .clip import CLIPConfig
 from .config import Config
 from .controlnet import ControlNetConfig
 from .discriminator import DiscriminatorConfig
@@ -26,15 +27,18 @@ from .mmdit import MMDiTConfig
 from .names import OWN, canonical, names, spoken
 from .points import MLPConfig, PointCoderConfig
 from .quantizer import QuantizerConfig
+from .text import TextConfig
 from .unet import UNetConfig
 
 CLASSES: dict[str, type[Config]] = {  # our own networks by class, saved with our own names
+    "CLIP": CLIPConfig,
     "ControlNet": ControlNetConfig,
     "FeatureNet": FeatureNetConfig,
     "MMDiT": MMDiTConfig,
     "PatchDiscriminator": DiscriminatorConfig,
     "PointCoder": PointCoderConfig,
     "MLP": MLPConfig,
+    "TextEncoder": TextConfig,
     "UNet": UNetConfig,
     "VectorQuantizer": QuantizerConfig,
 }
@@ -51,7 +55,7 @@ REASON = "a safetensors file; a pickle can run any program when it is opened (co
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
-    """A freshly initialised network from what ``config.json`` holds; ``_class_name`` (or transformers' ``architectures``) says which.
+    """A freshly initialised network from what ``config.json`` holds; ``_class_name``, or transformers' ``architectures``, names it.
 
     Raises ``ValueError`` naming an unknown class, an unknown option or a value that our networks do not have.
     """
