@@ -1,6 +1,6 @@
 """The networks: small instances of the real architectures, one configuration dataclass each."""
 
-from . import names, presets, tiling, weights
+from . import attention, layers, names, presets, tiling, weights
 from .autoencoder import AutoencoderConfig, AutoencoderKL
 from .clip import CLIP, CLIPConfig
 from .condition import Condition, sdxl_vector
@@ -43,8 +43,10 @@ __all__ = [
     "UNetConfig",
     "VGG16Features",
     "VectorQuantizer",
+    "attention",
     "decode_tiled",
     "encode_tiled",
+    "layers",
     "names",
     "pack",
     "presets",
