@@ -2,6 +2,7 @@
 
 from .images import psnr, ssim
 from .judge import Judge
+from .retrieval import found_first
 from .sets import frechet_distance, kid, nearest_distance, precision_recall
 
-__all__ = ["Judge", "frechet_distance", "kid", "nearest_distance", "precision_recall", "psnr", "ssim"]
+__all__ = ["Judge", "found_first", "frechet_distance", "kid", "nearest_distance", "precision_recall", "psnr", "ssim"]

@@ -55,7 +55,7 @@ REASON = "a safetensors file; a pickle can run any program when it is opened (co
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
-    """A freshly initialised network from what ``config.json`` holds; ``_class_name``, or transformers' ``architectures``, names it.
+    """A freshly initialised network from what ``config.json`` holds: ``_class_name``, or ``architectures``, says which.
 
     Raises ``ValueError`` naming an unknown class, an unknown option or a value that our networks do not have.
     """
