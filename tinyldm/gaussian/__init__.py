@@ -5,6 +5,7 @@ from .diagonal import DiagonalGaussian, kl_diagonal_gaussians, reparameterize
 from .interpolation import lerp, slerp
 from .linear import Components, LinearVAE, linear_ae_error, linear_vae, pca, water_filling
 from .mixture import GaussianMixture
+from .tilted import guided_variances
 
 __all__ = [
     "Components",
@@ -13,6 +14,7 @@ __all__ = [
     "KLSplit",
     "LinearVAE",
     "aggregate_log_prob",
+    "guided_variances",
     "kl_diagonal_gaussians",
     "kl_split",
     "lerp",
