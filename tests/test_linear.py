@@ -198,6 +198,16 @@ def test_its_encoder_is_the_exact_posterior_and_its_bound_the_exact_likelihood(n
     torch.testing.assert_close(elbo, MultivariateNormal(mean, model.covariance()).log_prob(x))
 
 
+@pytest.mark.equation("linear-vae")
+def test_a_covariance_without_full_rank_is_one_too():
+    """Three points span a plane: in the other three directions the least eigenvalue is 0 up to rounding, of either sign."""
+    for seed in range(6):
+        spread = np.cov(points(3, 5, seed).numpy(), rowvar=False, bias=True)
+        model = linear_vae(torch.from_numpy(spread), 0.2, 4)
+        believed = np.linalg.eigvalsh(model.covariance().numpy())
+        np.testing.assert_allclose(believed, np.maximum(np.linalg.eigvalsh(spread), 0.2), rtol=1e-9)
+
+
 def test_unused_latents_are_at_the_prior():
     model = linear_vae(EIGENVALUES.diag(), 1.0, 4)
     assert torch.equal(model.std[2:], torch.ones(2).double())
