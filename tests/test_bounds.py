@@ -156,8 +156,8 @@ def test_it_works_where_no_sample_can_be_differentiated():
 
 @pytest.mark.equation("score-function")
 def test_without_a_baseline_the_values_count_as_they_are():
-    values, log_prob = torch.tensor([1.5, -2.0, 0.0]), torch.tensor([-0.3, -4.0, -1.0])
-    torch.testing.assert_close(score_function_surrogate(values, log_prob), torch.tensor([-0.45, 8.0, 0.0]))
+    values, log_prob, products = torch.tensor([[1.5, -2.0, 0.0], [-0.3, -4.0, -1.0], [-0.45, 8.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(score_function_surrogate(values, log_prob), products, rtol=1e-15, atol=1e-15)
 
 
 def test_no_gradient_flows_through_values_or_baseline():
