@@ -208,6 +208,16 @@ def test_a_covariance_without_full_rank_is_one_too():
         np.testing.assert_allclose(believed, np.maximum(np.linalg.eigvalsh(spread), 0.2), rtol=1e-9)
 
 
+def test_rounding_is_judged_by_the_largest_eigenvalue():
+    """Beside a variance of 30,000 an eigenvalue of -0.05 is the rounding of float32, whatever the others are."""
+    u = torch.tensor([[1.0, 2.0, -3.0, 4.0]])
+    spread = 1000 * (u.mT @ u) + torch.diag(torch.tensor([0.0, 0.0, 0.0, -0.1]))
+    assert -0.1 < torch.linalg.eigvalsh(spread)[0] < -0.02
+    model = linear_vae(spread, 10.0, 2)
+    np.testing.assert_allclose(model.decoder[:, 0] ** 2, u[0] ** 2 / 30 * (30_000 - 10), rtol=1e-4)
+    assert not model.decoder[:, 1].any()
+
+
 def test_unused_latents_are_at_the_prior():
     model = linear_vae(EIGENVALUES.diag(), 1.0, 4)
     assert torch.equal(model.std[2:], torch.ones(2).double())
