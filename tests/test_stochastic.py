@@ -11,6 +11,7 @@ from oracles import GaussianData, scalar, times
 from tinyldm import (
     VE,
     VP,
+    DiscreteVP,
     Dynamics,
     ddim,
     ddpm,
@@ -151,6 +152,18 @@ def test_steps_with_noise_go_towards_data_only(step):
         invert(dynamics, torch.zeros(3), grid(VP(), 4), partial(step, generator=seeded(0)))
     with pytest.raises(ValueError, match=r"s: expected an earlier time.*, got 0.5 after t=0.5"):
         step(dynamics, torch.zeros(3), scalar(0.5), scalar(0.5), generator=seeded(0))
+
+
+@pytest.mark.equation("ddim")
+@pytest.mark.equation("posterior")
+@pytest.mark.parametrize("step", [ddpm, partial(ddim, eta=1.0)], ids=["ddpm", "ddim(eta=1)"])
+def test_where_no_data_is_left_all_noise_is_fresh(step):
+    """alpha(1) = 0: x_1 knows nothing of x_s, which is N(alpha_s mean, sigma_s^2) whatever x_1 is; no noise of x_1 is kept."""
+    path, s = DiscreteVP.from_betas(zero_terminal_snr=True), scalar(0.6)
+    expected = float(path.alpha(s) * DATA.mean), float(path.sigma(s))
+    for x in (-3.0, 0.4):
+        found = moments(step, Dynamics(path, DATA.predict(path)), scalar(x), scalar(1.0), s)
+        assert found == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("eta", [-1.0, math.nan, 5.0])
