@@ -1,7 +1,7 @@
 """A chapter's notebook and its page, both from ``NN-slug.md``: ``python book/lab.py 08-pf-ode-solvers`` writes the notebook.
 
-The notebook is for JupyterLab: plain Markdown, set-up and solutions folded. It keeps the outputs of cells whose code is as it was,
-so that a change of the text needs no new run. The page is for Sphinx: the chapter as it stands, with the notebook's outputs.
+The notebook is for JupyterLab: plain Markdown, set-up and solutions folded. It keeps the outputs of cells whose code is as it
+was, so that a change of the text needs no new run. The page is for Sphinx: the chapter as it stands, with the notebook's outputs.
 """
 
 import hashlib
@@ -89,7 +89,7 @@ def page(stem: str) -> NotebookNode:
     have = code(run.cells)
     for number, (source, cell) in enumerate(zip(wanted, have), start=1):
         if cell.source != source:
-            raise ValueError(f"code cell {number} of book/{stem}.md is not that of its notebook: make notebook-{stem}\n\n{source}")
+            raise ValueError(f"code cell {number} of book/{stem}.md differs from its notebook: make notebook-{stem}\n\n{source}")
     if len(wanted) != len(have):
         raise ValueError(f"book/{stem}.md has {len(wanted)} code cells, its notebook {len(have)}: make notebook-{stem}")
     for cell, ran in zip(cells, have, strict=True):

@@ -38,7 +38,7 @@ def work(key: str, form: str) -> str:
     """A work by its authors and year, leading to the paper where the bibliography knows its number on arXiv."""
     entry: Entry = bibliography().entries[key.strip()]
     names = [surname(person) for person in entry.persons["author"]]
-    who = names[0] if len(names) == 1 else " and ".join(names) if len(names) == 2 and "others" not in names else f"{names[0]} et al."
+    who = " and ".join(names) if len(names) < 3 and "others" not in names else f"{names[0]} et al."
     paper = re.search(r"arXiv:(\d{4}\.\d{4,5})", entry.fields.get("note", ""))
     text = form.format(who, entry.fields["year"])
     return f"[{text}](https://arxiv.org/abs/{paper[1]})" if paper else text
@@ -145,8 +145,9 @@ def sentence(token: Token, source: str) -> str:
             name = child.meta["name"]
             if name not in ROLES:
                 raise ValueError(f"book/plain.py has no rule for the role {{{name}}}")
-            raw = re.compile(rf"\{{{name}\}}`" + r"\s+".join(map(re.escape, child.content.split())) + "`")
-            source = raw.sub(lambda _, made=ROLES[name](child.content): made, source, count=1)
+            words = r"\s+".join(map(re.escape, child.content.split()))  # the source may have broken the line here
+            before, _, after = re.split(rf"(\{{{name}\}}`{words}`)", source, maxsplit=1)
+            source = f"{before}{ROLES[name](child.content)}{after}"
     return source
 
 

@@ -168,7 +168,7 @@ CONSTRAINTS = [line for line in (ROOT / "constraints.txt").read_text().splitline
 
 
 FLOOR = PYPROJECT["project"]["requires-python"].removeprefix(">=")  # the oldest Python that is admitted
-NOTEBOOKS = {"ipywidgets", "jupytext", "nbformat", "nbgrader", "traitlets"}  # the extras', imported inside functions
+NOTEBOOKS = {"ipywidgets", "jupytext", "matplotlib_inline", "nbformat", "nbgrader", "traitlets"}  # inside functions
 
 
 def direct():

@@ -19,9 +19,9 @@ CAPTION = re.compile(r"Figure (\d+F?\.\d+)\.")
 NAMED = re.compile(r"\b(figure|exercise)s?\s(\d+F?\.\d+)(?!\d)", re.I)
 
 
-def shows(node: nodes.Node) -> bool:
+def shows(node: nodes.Element) -> bool:
     """Whether a part of a cell's output is a picture or a flipbook, not what was printed beside it."""
-    return isinstance(node, nodes.container) and node.get("nb_element") == "mime_bundle" or isinstance(node, nodes.image)
+    return isinstance(node, nodes.image) or node.get("nb_element") == "mime_bundle"
 
 
 class Figures(SphinxTransform):
@@ -32,13 +32,13 @@ class Figures(SphinxTransform):
     def apply(self, **kwargs: Any) -> None:
         for strong in list(self.document.findall(nodes.strong)):
             paragraph, found = strong.parent, CAPTION.fullmatch(strong.astext())
-            if not found or paragraph.index(strong) != 0:
+            if not found or not paragraph.astext().startswith(strong.astext()):
                 continue
             cell = paragraph.parent[paragraph.parent.index(paragraph) - 1]
             (output,) = (part for part in cell if "cell_output" in part["classes"])
             drawn = [part for part in output if shows(part)]
             figure = nodes.figure("", ids=[f"fig-{found[1].replace('.', '-')}"])
-            text = paragraph.children[1:]
+            text = paragraph.children[paragraph.index(strong) + 1 :]
             text[0] = nodes.Text(text[0].astext().lstrip())
             figure += [*drawn[-1:], nodes.caption("", "", *text)]
             for part in drawn[-1:]:

@@ -1,12 +1,6 @@
-"""``:::{predict}``: a question to answer before reading on, and in it ``:::{outcome}``, folded until the reader has an answer.
+"""``::::{predict} title``: a question to answer before reading on; in it ``:::{outcome} title``, folded until there is an answer.
 
-    ::::{predict} A title, if it should have one
-    The question.
-
-    :::{outcome}
-    What happens, and why.
-    :::
-    ::::
+Both titles may be left out.
 """
 
 from typing import Any
@@ -24,8 +18,8 @@ class Predict(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         title, messages = self.parse_inline(" ".join(self.arguments) or "Predict")
-        box = nodes.admonition("", nodes.title("", "", *title), classes=["predict"])
-        return [box + self.parse_content_to_nodes(), *messages]
+        box = nodes.admonition("", nodes.title("", "", *title), *self.parse_content_to_nodes(), classes=["predict"])
+        return [box, *messages]
 
 
 class Outcome(DropdownDirective):

@@ -12,7 +12,7 @@ from .icons import load_icons
 from .memory import InMemory
 from .openml import SOURCES, load_openml
 from .photos import load_photos, photo, photo_crop, photo_names
-from .points import load_points, six_gaussians
+from .points import load_points, six_gaussians, three_arms
 from .shapes import load_shapes
 
 LOADERS: dict[str, Callable[..., InMemory]] = {
@@ -43,4 +43,4 @@ def load(name: str, split: str = "train", size: int | None = None, **options: An
     return loader(split, size, **options)
 
 
-__all__ = ["LOADERS", "InMemory", "load", "photo", "photo_crop", "photo_names", "six_gaussians"]
+__all__ = ["LOADERS", "InMemory", "load", "photo", "photo_crop", "photo_names", "six_gaussians", "three_arms"]

@@ -18,6 +18,20 @@ def six_gaussians() -> GaussianMixture:
     return GaussianMixture(torch.full((6,), 1 / 6, dtype=torch.float64), means, stds=torch.full((6,), 0.1))
 
 
+def three_arms(*classes: int) -> GaussianMixture:
+    """A pinwheel of three bent arms, thin near the middle: the density of one class, or of several together, exactly.
+
+    classes: numbers from 0 to 2; none for all three. Raises ``ValueError`` for another number.
+    """
+    r = torch.linspace(0.15, 1.35, 12, dtype=torch.float64)
+    means = []
+    for c in classes or range(3):
+        angle = whole_number("classes", c, 0, 2) * 2 * math.pi / 3 + 0.9 * r
+        means.append(torch.stack([r * angle.cos(), r * angle.sin()], dim=1))
+    stds = (0.05 + 0.06 * r).repeat(len(means))
+    return GaussianMixture(torch.full_like(stds, 1 / len(stds)), torch.cat(means), stds=stds)
+
+
 def _mixture(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Six narrow Gaussians on a circle; the label is the component."""
     label = torch.randint(6, (n,), generator=generator)
