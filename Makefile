@@ -52,7 +52,7 @@ notebooks: $(STAMP) $(CHAPTERS:%=notebook-%)
 
 notebook-%: $(STAMP)
 	mkdir -p notebooks
-	$(BIN)/jupytext --quiet --to ipynb --update --output notebooks/$*.ipynb book/$*.md
+	$(BIN)/python book/lab.py $*
 	TINYLDM_SCALE=$${TINYLDM_SCALE:-cpu} $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace notebooks/$*.ipynb
 	$(BIN)/jupyter nbconvert --log-level WARN --coalesce-streams --inplace notebooks/$*.ipynb
 

@@ -1,24 +1,17 @@
 """The book: MyST sources, outputs from the executed notebooks, nothing from another host."""
 
 import sys
-from itertools import pairwise
 from pathlib import Path
 
-import nbformat
-
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE / "_ext")]  # the ledger of equations, and the reference
+sys.path[:0] = [str(HERE), str(HERE / "_ext")]  # lab, the ledger of equations, and the extensions
 
-# A chapter's page is its executed notebook, so that building never runs anything. The notebooks are generated from the
-# chapters' .md files, which are therefore left out; a test compares the two cell by cell.
-for stale in HERE.glob("[0-9][0-9]-*.ipynb"):
-    stale.unlink()
-for notebook in sorted((HERE.parent / "notebooks").glob("[0-9][0-9]-*.ipynb")):
-    page = nbformat.read(notebook, as_version=4)
-    for cell, caption in pairwise(page.cells):
-        if caption.source.startswith("**Figure"):  # what the caption says is what a screen reader should say
-            cell.metadata["mystnb"] = {"image": {"alt": caption.source.split("\n\n")[0].replace("\n", " ").replace("*", "")}}
-    nbformat.write(page, HERE / notebook.name)
+import lab  # noqa: E402
+from plain import EXTENSIONS  # noqa: E402
+
+# A page is the text of its chapter with the outputs of its executed notebook, so that building never runs anything. These are
+# put together in files that Sphinx reads in place of the chapters.
+lab.write_pages()
 
 project = "tinyldm"
 html_title = "Latent diffusion, a textbook that runs"
@@ -26,7 +19,8 @@ author = "the tinyldm authors"
 copyright = "2026, the tinyldm authors. Text CC BY 4.0, code MIT"
 language = "en"
 
-extensions = ["myst_nb", "sphinx_design", "sphinx_exercise", "sphinxcontrib.bibtex", "sphinx-mathjax-offline", "reference"]
+extensions = ["myst_nb", "sphinx_design", "sphinx_exercise", "sphinxcontrib.bibtex", "sphinx-mathjax-offline"]
+extensions += ["numbering", "predict", "reference"]  # our own
 exclude_patterns = ["[0-9][0-9]-*.md", "_build", "Thumbs.db"]
 bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "plain"
@@ -35,12 +29,13 @@ nb_execution_mode = "off"
 nb_output_stderr = "remove"
 nb_ipywidgets_js = {}
 nb_number_source_lines = False
-nb_code_prompt_show = "Solution code"  # the only cells that are folded
-nb_code_prompt_hide = "Hide the solution code"
-myst_enable_extensions = ["colon_fence", "dollarmath", "amsmath", "deflist", "smartquotes"]
+nb_code_prompt_show = "Show the {type}"  # of a folded cell; a solution has words of its own
+nb_code_prompt_hide = "Hide the {type}"
+myst_enable_extensions = sorted(EXTENSIONS)
 myst_dmath_double_inline = True
 math_number_all = False
 numfig = True
+numfig_format = {"figure": "Figure %s."}
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

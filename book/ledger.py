@@ -8,9 +8,11 @@ import ast
 import json
 import re
 from collections import Counter, defaultdict
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+FURTHER = "-further"  # how the name of a chapter's companion ends
 LABELLED = re.compile(r"^\$\$\n(.+?)\n\$\$ \(([\w-]+)\)$", re.M | re.S)
 
 
@@ -21,6 +23,22 @@ def equations() -> dict[str, tuple[str, str]]:
         for formula, label in LABELLED.findall(re.sub(r"```.*?```", "", chapter.read_text(encoding="utf-8"), flags=re.S)):
             found[label] = (chapter.stem, formula.split("$$")[-1].strip())
     return found
+
+
+def chapter_number(stem: str) -> str:
+    """What the numbers of a chapter's equations, figures and exercises begin with: 8, and 8F on its companion page."""
+    return f"{int(stem[:2])}{'F' * stem.endswith(FURTHER)}"
+
+
+@cache
+def equation_numbers() -> dict[str, str]:
+    """label -> number, 8.3 for the third labelled equation of chapter 08."""
+    counted: Counter[str] = Counter()
+    numbers = {}
+    for label, (chapter, _) in equations().items():
+        counted[chapter] += 1
+        numbers[label] = f"{chapter_number(chapter)}.{counted[chapter]}"
+    return numbers
 
 
 def given_twice() -> list[str]:

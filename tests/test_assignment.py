@@ -198,14 +198,14 @@ def test_only_the_body_of_a_solution_is_hidden(stub, solution, want):
 @pytest.mark.parametrize("options", [":label: ex-00-1\n", ":class: dropdown\n:label: ex-00-1\n"])
 def test_a_statement_is_found_and_stripped_of_its_directive(fence, options):
     text = f"Before.\n\n{fence}{{exercise}} Noise\n{options}\nWrite *it*.\n\n- a\n{fence}\n\nAfter."
-    assert plain_statement(text, "00-1") == "## Exercise 00-1: Noise a latent\n\nWrite *it*.\n\n- a"
+    assert plain_statement(text, "00-1", {}) == "## Exercise 0.1: Noise a latent\n\nWrite *it*.\n\n- a"
 
 
 def test_a_statement_s_references_become_words():
     text = ":::{exercise} Noise\n:label: ex-00-1\n\nBy {eq}`heun` of {ref}`chapter 08 <ch-08>`.\n:::"
-    assert plain_statement(text, "00-1").endswith("By the chapter's equation *heun* of chapter 08.")
+    assert plain_statement(text, "00-1", {"heun": "8.3"}).endswith("By (8.3) of chapter 08.")
 
 
 def test_a_statement_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="label ex-00-2"):
-        plain_statement(":::{exercise}\n:label: ex-00-1\n\nText\n:::", "00-2")
+        plain_statement(":::{exercise}\n:label: ex-00-1\n\nText\n:::", "00-2", {})

@@ -137,7 +137,7 @@ def said(capsys, monkeypatch):
     def ask(answer):
         right = core.check("99-1", answer)
         message = " ".join(capsys.readouterr().out.split())
-        return None if right else message.removeprefix("Exercise 99-1, not yet: ")
+        return None if right else message.removeprefix("Exercise 99.1, not yet: ")
 
     return ask
 

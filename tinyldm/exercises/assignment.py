@@ -10,6 +10,7 @@ import ast
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..errors import expect
 from . import EXERCISES, names
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+LABELLED = re.compile(r"^\$\$ \(([\w-]+)\)$", re.M)  # the last line of an equation that has a label
 
 
 def source_notebook(chapter: FilePath) -> Any:
@@ -27,7 +29,7 @@ def source_notebook(chapter: FilePath) -> Any:
         raise ImportError("assignments need jupytext and nbgrader, pip install 'tinyldm[classroom]'") from error
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-    cells = jupytext.read(chapter).cells
+    cells, numbers = jupytext.read(chapter).cells, equation_numbers(chapter.parent)
     tagged = {tag: cell for cell in cells for tag in cell.metadata.get("tags", [])}
     ids = [tag.removeprefix("answer-") for tag in tagged if tag.startswith("answer-")]
     expect(bool(ids), "chapter", chapter.name, "at least one cell tagged answer-ID")
@@ -38,7 +40,7 @@ def source_notebook(chapter: FilePath) -> Any:
         stub, solution = tagged[f"answer-{id}"].source, tagged[f"solution-{id}"].source
         check = tagged[f"check-{id}"].source.removeprefix("passed = ")
         out += [
-            new_markdown_cell(plain_statement(statement, id), metadata=_marks(f"statement-{id}", locked=True)),
+            new_markdown_cell(plain_statement(statement, id, numbers), metadata=_marks(f"statement-{id}", locked=True)),
             new_code_cell(hide_solution(stub, solution), metadata=_marks(f"answer-{id}", solution=True)),
             new_code_cell(
                 f"assert {check.strip()}", metadata=_marks(f"check-{id}", locked=True, grade=True, points=EXERCISES[id].points)
@@ -53,8 +55,18 @@ def _marks(grade_id: str, locked: bool = False, solution: bool = False, grade: b
     return {"nbgrader": marks | ({"points": points} if grade else {})}
 
 
-def plain_statement(text: str, id: str) -> str:
-    """The body of an exercise directive as plain Markdown, for readers without MyST."""
+def equation_numbers(book: FilePath) -> dict[str, str]:
+    """label -> number of the labelled equations of a folder of chapters, as the book counts them: 8.3 is chapter 08's third."""
+    found: dict[str, str] = {}
+    for chapter in sorted(book.glob("[0-9][0-9]-*.md")):
+        prefix = f"{int(chapter.stem[:2])}{'F' * chapter.stem.endswith('-further')}"
+        labels = LABELLED.findall(re.sub(r"```.*?```", "", chapter.read_text(encoding="utf-8"), flags=re.S))
+        found |= {label: f"{prefix}.{k}" for k, label in enumerate(labels, start=1)}
+    return found
+
+
+def plain_statement(text: str, id: str, equations: Mapping[str, str]) -> str:
+    """The body of an exercise directive as plain Markdown, for readers without MyST. ``equations``: label -> number."""
     found = re.search(
         rf"^(:{{3,}})\{{exercise\}}(?: ([^\n]*))?\n(?::[^\n]*\n)*?:label: ex-{id}\n(?::[^\n]*\n)*\n?(.*?)^\1\s*$",
         text,
@@ -62,9 +74,9 @@ def plain_statement(text: str, id: str) -> str:
     )
     expect(found is not None, "statement", text[:60], f"an exercise directive with the label ex-{id}")
     assert found is not None
-    body = re.sub(r"\{eq\}`([^`]+)`", r"the chapter's equation *\1*", found[3].strip())
+    body = re.sub(r"\{eq\}`([^`]+)`", lambda label: f"({equations[label[1]]})", found[3].strip())
     body = re.sub(r"\{(?:ref|doc)\}`([^`<]+?)(?: <[^`]*>)?`", r"\1", body)  # roles that a plain notebook would show raw
-    return f"## Exercise {id}: {EXERCISES[id].title}\n\n{body}"
+    return f"## Exercise {EXERCISES[id].number}: {EXERCISES[id].title}\n\n{body}"
 
 
 def hide_solution(stub: str, solution: str) -> str:

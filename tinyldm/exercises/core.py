@@ -48,6 +48,12 @@ class Exercise:
     praise: str
     faults: Sequence[tuple[Any, str]] = ()  # the wrong answers that its author expects, with what is said of them
 
+    @property
+    def number(self) -> str:
+        """What the book calls it: 8.1 for the id 08-1."""
+        chapter, k = self.id.split("-")
+        return f"{int(chapter)}.{k}"
+
 
 EXERCISES: dict[str, Exercise] = {}
 
@@ -75,7 +81,7 @@ def check(exercise_id: str, answer: Any) -> bool:
             exercise.grade(answer)
     except NotYetError as problem:
         right, verdict = False, f"not yet: {problem}"
-    print(textwrap.fill(f"Exercise {exercise.id}, {verdict}", 80))  # the width of a page
+    print(textwrap.fill(f"Exercise {exercise.number}, {verdict}", 80))  # the width of a page
     return right
 
 

@@ -16,7 +16,7 @@ from ..errors import whole_number
 from ..nn import UNet
 from ..nn.condition import Condition
 from ..nn.unet import Stage
-from .plots import COLORS, STYLE, WIDTH
+from .plots import COLORS, WIDTH, style
 
 ROW = 1.0  # one level's height in the drawing; a column is one part wide
 TEXT = 7.5  # points
@@ -89,7 +89,7 @@ def architecture(net: UNet, side: int) -> Figure:
     """
     found = parts(net, side)
     levels = sorted({p.shape[1] for p in found}, reverse=True)
-    with plt.rc_context(STYLE):
+    with style():
         fig, ax = plt.subplots(figsize=(WIDTH, 0.7 + 0.95 * len(levels)))
     edge = 0.09 * len(found)
     ax.set(xlim=(-edge, len(found) - 0.4), ylim=(0.4 - ROW * len(levels), 0.55 * ROW))

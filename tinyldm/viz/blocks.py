@@ -12,7 +12,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 
 from ..nn.mmdit import Clock, MMDiT
-from .plots import COLORS, STYLE, WIDTH
+from .plots import COLORS, WIDTH, style
 
 KINDS = {  # what a piece is for, and its colour
     "modulation": COLORS["orange"],
@@ -81,7 +81,7 @@ def blocks(net: MMDiT) -> Figure:
     """
     found = {(p.group, p.stream, p.name): p for p in pieces(net)}
     rows = 10.8 + (5.3 if net.singles else 0)
-    with plt.rc_context(STYLE):
+    with style():
         size, shares = (WIDTH, ROW * rows + 0.8), [ROW * rows, 0.8]
         fig, (ax, bar) = plt.subplots(2, 1, figsize=size, height_ratios=shares)
         ax.set(xlim=(0, 100), ylim=(rows, 0))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -45,9 +46,18 @@ STYLE = {
 }
 
 
+def style() -> AbstractContextManager[None]:
+    """The book's style, for what is drawn inside ``with``. A notebook's pictures get two pixels for each that is shown."""
+    if "inline" in plt.get_backend():
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("retina")  # sharp on any screen
+    return plt.rc_context(STYLE)
+
+
 def figure(rows: int = 1, cols: int = 1, height: float = 2.6) -> tuple[Figure, np.ndarray]:
     """A figure as wide as the book's text and its axes as an array (rows, cols). height: inches, in all."""
-    with plt.rc_context(STYLE):
+    with style():
         return plt.subplots(rows, cols, figsize=(WIDTH, height), squeeze=False)
 
 
@@ -104,7 +114,7 @@ def board(
     rows = -(-len(images) // cols)
     side = WIDTH / (cols + (0.9 if row_labels else 0))
     fig, axes = figure(rows, cols, height or side * rows + (0.25 if col_labels else 0))
-    with plt.rc_context(STYLE):
+    with style():
         fig.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
         for ax in axes.flat:
             ax.set(xticks=[], yticks=[])
