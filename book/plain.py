@@ -125,7 +125,7 @@ def directive(info: str, content: str) -> str:
     name, _, title = info.partition("}")
     if name[1:] not in DIRECTIVES:
         raise ValueError(f"book/plain.py has no rule for the directive {name}}}")
-    options, body = re.fullmatch(r"((?::[\w-]+:.*\n)*)(.*)", content, re.S).groups()
+    options, body = re.fullmatch(r"((?::[\w-]+:[^\n]*\n)*)(.*)", content, re.S).groups()
     label = re.search(r"^:label: (.+)$", options, re.M)
     return DIRECTIVES[name[1:]](plain(title.strip()), plain(body.strip()), label[1] if label else "")
 

@@ -14,9 +14,14 @@ import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
+from tinyldm.exercises import EXERCISES
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
+sys.path.insert(0, str(ROOT / "book"))
+
+import ledger  # noqa: E402
 import public  # noqa: E402
 
 CHAPTERS = sorted(p.stem for p in (ROOT / "book").glob("[0-9][0-9]-*.md"))
@@ -150,20 +155,46 @@ def test_chapters_and_reference_lead_to_each_other(pages):
     assert chapter.select('p a[href="reference/solvers.html#tl.dpmpp_2m"] code')  # in the text
     entry = solvers.find(id="tl.ddim").parent
     assert entry.select('p.chapters a[href="../08-pf-ode-solvers.html"]')
-    assert re.fullmatch(r"\(\d+\)", entry.select_one('a[href$="#equation-ddim"]').get_text())
+    assert entry.select_one('a[href$="#equation-ddim"]').get_text() == f"({ledger.equation_numbers()['ddim']})"
     assert entry.select("div.math")
+
+
+def test_equations_and_exercises_have_the_book_s_numbers(pages):
+    numbers, formulas = ledger.equation_numbers(), ledger.equations()
+    appendix = pages[Path("appendix-d-ledger.html")]
+    for stem in CHAPTERS:
+        page = pages[Path(f"{stem}.html")]
+        here = {f"equation-{label}": f"({numbers[label]})" for label, (chapter, _) in formulas.items() if chapter == stem}
+        assert {e.parent["id"]: e.get_text().rstrip("#") for e in page.select(".math .eqno")} == here
+        for soup in (page, appendix):
+            for link in soup.select('a.reference[href*="#equation-"]'):
+                assert link.get_text() == f"({numbers[link['href'].split('#equation-')[1]]})"
+        titles = [e.get_text().split(" (")[0].strip() for e in page.select(".exercise .admonition-title")]
+        ids = [id for id in sorted(EXERCISES) if id.startswith(stem[:2])]
+        assert titles == [f"Exercise {EXERCISES[id].number}" for id in ids]
 
 
 def test_every_figure_is_a_picture_that_shows_something(page, site):
     article = page.find("article")
-    images = [i["src"] for i in article.find_all("img")]
-    captions = len(re.findall(r"^Figure \d+\.\d+\.$", "\n".join(s.get_text() for s in article.find_all("strong")), re.M))
-    assert captions > 0
-    assert len(images) + len(article.select(".flipbook")) >= captions
-    for address in images:
+    figures = article.find_all("figure")
+    assert figures
+    for k, figure in enumerate(figures, start=1):
+        number = figure.select_one("figcaption .caption-number").get_text().strip()
+        assert re.fullmatch(rf"Figure \d+F?\.{k}\.", number)
+        assert figure["id"] == re.sub(r"\W+", "-", number).strip("-").replace("Figure", "fig")
+        assert figure.find("img") or figure.select(".flipbook")
+        assert figure.select_one("figcaption .caption-text").get_text().strip()
+    assert not re.search(r"^Figure \d", "\n".join(s.get_text() for s in article.find_all("strong")), re.M)
+    for address in [i["src"] for i in article.find_all("img")]:
         picture = np.asarray(Image.open(io.BytesIO((site / unquote(address)).read_bytes())).convert("L"))
         assert picture.shape[1] > 300
         assert int(picture.max()) - int(picture.min()) > 100  # not a blank canvas
+
+
+def test_a_figure_that_the_text_names_is_one_click_away(pages):
+    links = pages[Path("08-pf-ode-solvers.html")].select('p a[href="#fig-8-3"]')
+    assert links
+    assert {link.get_text() for link in links} == {"Figure 8.3"}
 
 
 def test_the_page_is_clean(page):
