@@ -20,7 +20,6 @@ def unit(n, d, rng):
     return torch.nn.functional.normalize(torch.randn(n, d, dtype=torch.float64, generator=rng), dim=1)
 
 
-@pytest.mark.equation("contrastive")
 def test_the_loss_is_minus_the_mean_log_posterior_of_the_true_pair(rng):
     """Written out with loops and logarithms, pair by pair."""
     a, b = unit(5, 3, rng), unit(5, 3, rng)
@@ -31,7 +30,6 @@ def test_the_loss_is_minus_the_mean_log_posterior_of_the_true_pair(rng):
         assert float(loss[i]) == pytest.approx((row + column) / 2 - 7 * float(a[i] @ b[i]))
 
 
-@pytest.mark.equation("contrastive")
 def test_who_knows_nothing_pays_the_logarithm_of_the_batch():
     same = torch.ones(9, 1)
     torch.testing.assert_close(contrastive_loss(same, same, 100.0), torch.full((9,), math.log(9)))

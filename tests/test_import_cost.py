@@ -49,8 +49,8 @@ def test_import_loads_nothing_heavy(name, added):
 
 
 def test_import_loads_few_modules(added):
-    """Standard-library modules count too: torch loads a thousand modules, the library is some seventy small files."""
-    assert len(added) < 90
+    """Standard-library modules count too: torch loads a thousand modules, the library is some eighty small files."""
+    assert len(added) < 100
 
 
 def test_upper_floors_are_loaded_when_asked_for():
