@@ -216,9 +216,7 @@ def test_a_spoiled_solution_is_refused_and_nothing_fails(id, spoil, words, verdi
     assert re.search(words, message), message
 
 
-@pytest.mark.parametrize(
-    "id", sorted(set(ARGUMENTS) - {"02-3", "10-3", "11-3", "13-3"})
-)  # given no real numbers
+@pytest.mark.parametrize("id", sorted(set(ARGUMENTS) - {"02-3", "10-3", "11-3", "13-3"}))  # given no real numbers
 def test_a_function_that_changes_its_arguments_is_told_which(id, verdict):
     changed = []
 

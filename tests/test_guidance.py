@@ -210,3 +210,12 @@ def test_bad_conventions_are_refused(rng):
         guided(lambda x, t: x, lambda x, t: x, -1.5, convention="weight")
     with pytest.raises(ValueError, match="spread"):
         rescaled(FLOW, *both(FLOW, rng, (4, 1)), 2.0)
+
+
+def test_a_model_takes_a_scale_or_a_guidance(model):
+    def draw(guidance):
+        return model.sample_latents(3, [0, 1, 2], steps=3, guidance=guidance, generator=tl.seeded(0))
+
+    assert torch.equal(draw(Guidance(2.5)), draw(2.5))
+    assert torch.equal(draw(Guidance(2.5, interval=(0.0, 0.0))), draw(1.0))  # nowhere led
+    assert not torch.allclose(draw(Guidance(2.5, form="projected")), draw(2.5))

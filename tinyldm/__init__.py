@@ -16,7 +16,7 @@ from .gaussian import (
     reparameterize,
     slerp,
 )
-from .guidance import guided
+from .guidance import Guidance, guided
 from .latent import LatentDiffusion
 from .likelihood import log_likelihood
 from .nn import Condition, pack, sdxl_vector, unpack
@@ -72,6 +72,7 @@ __all__ = [
     "DiscreteVP",
     "Dynamics",
     "GaussianMixture",
+    "Guidance",
     "LatentDiffusion",
     "LatentSpace",
     "Path",

@@ -16,7 +16,7 @@ from .denoiser import Denoiser
 from .dynamics import Dynamics
 from .errors import choose, expect, in_range, whole_number
 from .files import atomic_folder, current, open_safetensors, read_json
-from .guidance import guided
+from .guidance import Guidance, apart, guided
 from .nn import Condition
 from .nn.packing import pack, unpack
 from .nn.weights import bare, load_state, open_state
@@ -64,7 +64,7 @@ class LatentDiffusion:
         *,
         steps: int = 25,
         solver: str | Step | Solver = "dpmpp_2m",
-        guidance: float = 1.0,
+        guidance: float | Guidance = 1.0,
         unconditional: Cond = None,
         generator: torch.Generator | None = None,
         kind: str = "lam",
@@ -72,8 +72,8 @@ class LatentDiffusion:
         """n latents, (n, c, h, w): noise at t_max, carried by ``solver`` over a grid of ``steps`` intervals, then denoised.
 
         cond: what to show: None for anything, a ``Condition``, or labels, one for all pictures or a list, array or tensor
-        of n. guidance: see ``guided``; unconditional: what it leads away from, by default
-        the empty condition. solver: a step's name, a step, or a ``Solver``.
+        of n. guidance: a scale, see ``guided``, or a ``Guidance`` with its interval and form; unconditional: what it leads away
+        from, by default the empty condition. solver: a step's name, a step, or a ``Solver``.
         Raises ``ValueError`` for n or steps below 1, labels out of range or not n of them, unknown names or
         a negative guidance; ``FloatingPointError`` when the result is not finite.
         """
@@ -88,7 +88,11 @@ class LatentDiffusion:
         path = self.denoiser.path
         ts = grid(path, steps, kind)
         noise = normal((n, *self.latent), generator, weight) * path.sigma(ts[0])
-        predict = guided(self.denoiser.given(on), self.denoiser.given(off), guidance)
+        told_on, told_off = self.denoiser.given(on), self.denoiser.given(off)
+        if isinstance(guidance, Guidance):
+            predict = guidance.lead(path, told_on, apart(told_on, told_off))
+        else:
+            predict = guided(told_on, told_off, guidance)
         return sample(Dynamics(path, predict), noise, ts, step)
 
     def _asked(self, argument: str, cond: Cond, n: int) -> Condition:

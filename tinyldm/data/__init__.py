@@ -29,8 +29,9 @@ LOADERS: dict[str, Callable[..., InMemory]] = {
 def load(name: str, split: str = "train", size: int | None = None, **options: Any) -> InMemory:
     """A data set by name: images in [-1, 1] with labels, captions or masks, or points in the plane.
 
-    "digits" (handwritten), "photos" (crops of real photographs), "shapes" (rendered scenes), "points" (2-D toy data): with
-    the library. "mnist", "fashion_mnist", "cifar10": downloaded when first asked for. "folder": your own pictures, path=...
+    "digits" (handwritten), "photos" (crops of real photographs), "shapes" (rendered scenes), "icons" (named pictograms), "points"
+    (2-D toy data): with the library. "mnist", "fashion_mnist", "cifar10": downloaded when first asked for. "folder": your own
+    pictures, path=...
     split: "train" or "test", which never share an example. size: the side of the images in pixels. The other options are
     those of ``LOADERS[name]``. Raises ``ValueError`` for an unknown name, split, size or option.
     """
