@@ -154,6 +154,12 @@ def test_it_works_where_no_sample_can_be_differentiated():
     torch.testing.assert_close(found, truth, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.equation("score-function")
+def test_without_a_baseline_the_values_count_as_they_are():
+    values, log_prob, products = torch.tensor([[1.5, -2.0, 0.0], [-0.3, -4.0, -1.0], [-0.45, 8.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(score_function_surrogate(values, log_prob), products, rtol=1e-15, atol=1e-15)
+
+
 def test_no_gradient_flows_through_values_or_baseline():
     values, baseline, log_prob = (torch.ones(3, requires_grad=True) for _ in range(3))
     score_function_surrogate(values, log_prob, baseline).sum().backward()

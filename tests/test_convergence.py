@@ -239,6 +239,12 @@ def test_the_adaptive_solvers_keep_their_tolerance(method):
     assert 10 < solver.evaluations < 2000
 
 
+@pytest.mark.parametrize("given", [{"rtol": 0.0}, {"atol": 0.0}, {"atol": -1.0}, {"rtol": math.nan}], ids=str)
+def test_tolerances_are_positive(given):
+    with pytest.raises(ValueError, match="rtol, atol: expected numbers > 0"):
+        rk45(**given)
+
+
 def test_zero_terminal_snr_is_sampled_with_v_and_refused_with_eps():
     path = DiscreteVP.from_betas("scaled_linear", 0.00085, 0.012, zero_terminal_snr=True)
     predict = DATA["mixture"].predict(path)

@@ -102,7 +102,7 @@ def test_single_precision_of_a_table_is_kept_near_the_data():
         (partial(DiscreteVP, torch.full((2, 2), 0.5)), "alphas_cumprod: expected a vector"),
         *(
             (partial(DiscreteVP, torch.tensor(v)), r"alphas_cumprod: expected falling values in \[0, 1\)")
-            for v in ([0.5, 0.5], [0.3, 0.5], [1.0, 0.5], [0.9, -0.1], [0.9, math.nan], [math.nan, 0.5], [0.9, 0.0, 0.0])
+            for v in ([0.5, 0.5], [0.3, 0.5], [1.0, 0.5], [0.9, 0.5, -0.1], [0.9, math.nan], [math.nan, 0.5], [0.9, 0.0, 0.0])
         ),
         *((partial(DiscreteVP.from_betas, steps=n), "steps: expected") for n in (1, 0, 10.0)),
         *(

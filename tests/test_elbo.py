@@ -236,6 +236,13 @@ def test_bad_input_is_refused():
         continuous_bound(Dynamics(empty, DATA.predict(empty)), x0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_parts_have_the_type_of_the_data(dtype):
+    dynamics, x0 = Dynamics(VP(), DATA.predict(VP())), torch.zeros(2, dtype=dtype)
+    for bound in (discrete_bound(dynamics, x0, [0.9, 0.5, 0.1]), continuous_bound(dynamics, x0, 2)):
+        assert {part.dtype for part in (bound.prior, bound.diffusion, bound.reconstruction)} == {dtype}
+
+
 def test_nothing_is_differentiated():
     weight = scalar(1.0).requires_grad_()
     dynamics = Dynamics(VP(), lambda x, t: guess(weight * x, t, VP()))

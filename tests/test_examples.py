@@ -15,6 +15,8 @@ SHOWN = {
     "Denoiser.dynamics": tl.Denoiser.dynamics,
     "Path": tl.Path,
     "Condition": tl.Condition,
+    "DiscreteVP.from_betas": tl.DiscreteVP.from_betas,
+    "GaussianMixture": tl.GaussianMixture,
     "grid": tl.grid,
     "sample": tl.sample,
     "resolve": tl.resolve,

@@ -1,10 +1,13 @@
 """Feature networks: shapes, locality, and VGG-16 against a plain torch.nn.Sequential with the same random weights."""
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from scipy.ndimage import uniform_filter
 from torch import nn
 
+from tinyldm import seeded
 from tinyldm.losses import DAMAGES, damaged, perceptual_distance, pretext_loss, recoloured, turned
 from tinyldm.nn import FeatureNetConfig, VGG16Features, weights
 
@@ -166,6 +169,34 @@ def test_each_picture_gets_its_own_damage_and_turn(rng):
     assert torch.equal(z[2], x[2].flip(1, 2))
     assert torch.equal(torch.rot90(z[3], 1, (1, 2)), x[3])
     assert recoloured(x, rng).abs().max() <= 1
+
+
+def test_damages_are_those_of_numpy_and_scipy_at_their_strengths():
+    """Of each kind several pictures, with the strengths and the noise that the generator hands out, in this order."""
+    kinds = torch.arange(5).repeat(4)
+    x = torch.rand(20, 3, 6, 8, dtype=torch.float64, generator=seeded(1)) * 2.2 - 1.1
+    chance = seeded(2)
+    strengths = torch.rand(20, 1, 1, 1, generator=chance).double().flatten().tolist()
+    noise = torch.randn(x.shape, dtype=torch.float64, generator=chance).numpy()
+    for y, kind, v, s, n in zip(damaged(x, kinds, seeded(2)).numpy(), kinds.tolist(), x.numpy(), strengths, noise, strict=True):
+        mean_of_nine = uniform_filter(v, (1, 3, 3), mode="nearest")
+        mean_of_four = v.reshape(3, 3, 2, 4, 2).mean((2, 4)).repeat(2, 1).repeat(2, 2)
+        tones = np.round(12 - 10 * s)
+        truth = {
+            "none": v,
+            "blurred": v + (0.4 + 0.6 * s) * (mean_of_nine - v),
+            "noisy": v + (0.03 + 0.17 * s) * n,
+            "coarse": v + (0.4 + 0.6 * s) * (mean_of_four - v),
+            "few tones": np.round(v * tones) / tones,
+        }[list(DAMAGES)[kind]]
+        np.testing.assert_allclose(y, truth.clip(-1, 1), rtol=1e-6, atol=1e-6)
+
+
+def test_each_colour_plane_gets_its_own_contrast_and_brightness():
+    x = torch.rand(4, 3, 2, 2, dtype=torch.float64, generator=seeded(1)) * 2 - 1
+    gain, offset = torch.rand(2, 4, 3, 1, 1, generator=seeded(2)).numpy()
+    truth = x.numpy() * (0.7 + 0.6 * gain) + (0.4 * offset - 0.2)
+    np.testing.assert_allclose(recoloured(x, seeded(2)), truth.clip(-1, 1), rtol=1e-6)
 
 
 def test_guessing_costs_the_logs_of_the_numbers_of_answers(build, rng):

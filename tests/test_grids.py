@@ -9,7 +9,7 @@ import torch
 from oracles import ALL_PATHS
 from scipy.integrate import quad
 
-from tinyldm import VP, DiscreteVP, RectifiedFlow, grid
+from tinyldm import VP, DiscreteVP, RectifiedFlow, grid, timesteps
 
 KINDS = ("t", "lam", "karras", "centred", "discrete")
 
@@ -61,6 +61,21 @@ def test_discrete_times_are_entries_of_the_table():
     assert entries.diff().abs().min() >= 6
     with pytest.raises(ValueError, match="n: expected a whole number of steps from 1 to 50"):
         grid(table, 50, "discrete")  # 51 times
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
+@pytest.mark.parametrize(("path", "last"), [(VP(), 1000), (RectifiedFlow(), 999)], ids=["VP", "RectifiedFlow"])
+def test_a_path_without_a_table_has_an_entry_each_thousandth(path, last, spacing):
+    """t_min = 0.001 is entry 0, t_max = 1 or 0.999 the last: all of them, in thousandths, and not one more."""
+    every = timesteps(path, last, spacing)
+    torch.testing.assert_close(every, torch.arange(last, 0, -1, dtype=torch.float64) / 1000, rtol=1e-12, atol=0)
+    with pytest.raises(ValueError, match=f"n: expected a whole number of steps from 1 to {last}"):
+        timesteps(path, last + 1, spacing)
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
+def test_the_smallest_table_has_two_times(spacing):
+    assert timesteps(DiscreteVP(torch.tensor([0.9, 0.1])), 2, spacing).tolist() == [1.0, 0.5]
 
 
 @pytest.mark.parametrize("kind", ["lam", "karras", "centred"])

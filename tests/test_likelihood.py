@@ -178,6 +178,7 @@ def test_a_failing_integration_raises():
     ("options", "said"),
     [
         ({"rtol": 0.0}, "rtol, atol: expected numbers > 0"),
+        ({"atol": 0.0}, "rtol, atol: expected numbers > 0"),
         ({"atol": -1.0}, "rtol, atol: expected numbers > 0"),
         ({"rtol": math.nan}, "rtol, atol: expected numbers > 0"),
         ({"hutchinson": 0}, "hutchinson: expected None or a number of probes >= 1"),
@@ -233,6 +234,15 @@ def test_a_prediction_that_detaches_is_refused_and_inference_mode_is_not():
     with torch.inference_mode():
         inside = log_likelihood(Dynamics(VP(), predict), x)
     assert inside.item() == pytest.approx(mixture.log_prob(x).item(), abs=1e-4)
+
+
+@pytest.mark.equation("change-of-variables")
+def test_outliers_in_single_precision_are_followed_though_differences_are_coarse(rng):
+    """A thousand deviations away a difference over 1e-3 has two digits: enough to see that nothing was detached."""
+    data, x = GaussianData(0.0, 1.0), 1000 + torch.randn(16, 4, generator=rng)
+    found = log_likelihood(Dynamics(VE(), data.predict(VE())), x, rtol=1e-4, atol=1e-4)
+    truth = torch.distributions.Normal(0.0, 1.0).log_prob(x.double()).sum(1)
+    torch.testing.assert_close(found.double(), truth, rtol=1e-3, atol=0)
 
 
 def test_a_prediction_that_is_not_finite_stops_at_once():

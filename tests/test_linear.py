@@ -198,6 +198,26 @@ def test_its_encoder_is_the_exact_posterior_and_its_bound_the_exact_likelihood(n
     torch.testing.assert_close(elbo, MultivariateNormal(mean, model.covariance()).log_prob(x))
 
 
+@pytest.mark.equation("linear-vae")
+def test_a_covariance_without_full_rank_is_one_too():
+    """Three points span a plane: in the other three directions the least eigenvalue is 0 up to rounding, of either sign."""
+    for seed in range(6):
+        spread = np.cov(points(3, 5, seed).numpy(), rowvar=False, bias=True)
+        model = linear_vae(torch.from_numpy(spread), 0.2, 4)
+        believed = np.linalg.eigvalsh(model.covariance().numpy())
+        np.testing.assert_allclose(believed, np.maximum(np.linalg.eigvalsh(spread), 0.2), rtol=1e-9)
+
+
+def test_rounding_is_judged_by_the_largest_eigenvalue():
+    """Beside a variance of 30,000 an eigenvalue of -0.05 is the rounding of float32, whatever the others are."""
+    u = torch.tensor([[1.0, 2.0, -3.0, 4.0]])
+    spread = 1000 * (u.mT @ u) + torch.diag(torch.tensor([0.0, 0.0, 0.0, -0.1]))
+    assert -0.1 < torch.linalg.eigvalsh(spread)[0] < -0.02
+    model = linear_vae(spread, 10.0, 2)
+    np.testing.assert_allclose(model.decoder[:, 0] ** 2, u[0] ** 2 / 30 * (30_000 - 10), rtol=1e-4)
+    assert not model.decoder[:, 1].any()
+
+
 def test_unused_latents_are_at_the_prior():
     model = linear_vae(EIGENVALUES.diag(), 1.0, 4)
     assert torch.equal(model.std[2:], torch.ones(2).double())

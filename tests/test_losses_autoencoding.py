@@ -93,6 +93,14 @@ def test_the_gap_is_the_divergence_to_the_posterior():
     torch.testing.assert_close(mean_elbo(x, *q) - nll, gap.squeeze(), rtol=1e-12, atol=0)
 
 
+@pytest.mark.equation("vae-elbo")
+def test_unless_told_otherwise_the_decoder_has_unit_variance(rng):
+    x, x_hat, mean, logvar = batch(rng)
+    nll = -Normal(x_hat, 1.0).log_prob(x).sum((1, 2, 3))
+    kl = kl_divergence(Normal(mean, (logvar / 2).exp()), Normal(0.0, 1.0)).sum((1, 2, 3))
+    torch.testing.assert_close(negative_elbo(x, x_hat, DiagonalGaussian(mean, logvar)), nll + kl, rtol=1e-12, atol=0)
+
+
 def batch(rng):
     """Images of 32 entries, reconstructions, and a posterior over 8, as leaves that take gradients."""
     x = torch.randn(3, 2, 4, 4, generator=rng, **F64)
@@ -142,6 +150,15 @@ def test_latent_diffusions_weight_in_the_other_dialects():
     assert beta.mean_mean == pytest.approx(1e-6 * 4096 / 196608)
     assert f"{beta.mean_mean:.2e} {beta.mean_sum:.1e} {beta.variance:.0e}" == "2.08e-08 5.1e-12 5e-07"
     assert effective_beta(10, 2, mean_sum=0.0).variance == 0  # no KL: the limit of a decoder without noise
+
+
+@pytest.mark.equation("effective-beta")
+@pytest.mark.parametrize(("pixels", "latents", "mean_sum", "mean_mean"), [(5, 1, 0.4, 0.4), (1, 1, 2.0, 2.0), (1, 4, 2.0, 8.0)])
+def test_one_pixel_and_one_latent_are_sizes_too(pixels, latents, mean_sum, mean_mean):
+    """sum_sum = 2 variance = D mean_sum = (D / d) mean_mean, at the smallest D and d."""
+    beta = effective_beta(pixels, latents, sum_sum=2.0)
+    assert (beta.sum_sum, beta.variance) == (2.0, 1.0)
+    assert (beta.mean_sum, beta.mean_mean) == pytest.approx((mean_sum, mean_mean))
 
 
 @pytest.mark.equation("free-bits")

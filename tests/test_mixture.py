@@ -244,6 +244,22 @@ def test_questions_that_make_no_sense_are_refused():
             mixture.sample(n)
 
 
+@pytest.mark.equation("mixture")
+@pytest.mark.equation("mixture-score")
+@pytest.mark.equation("mixture-denoiser")
+def test_a_component_without_weight_is_none(rng):
+    path, t, x = VP(), scalar(0.3), torch.randn(6, 2, dtype=torch.float64, generator=rng)
+    means, stds = torch.tensor([[1.0, 0.3], [-0.8, 0.5], [0.1, -1.2]]), torch.tensor([0.3, 0.6, 0.4])
+    three = GaussianMixture(torch.tensor([0.25, 0.0, 0.75]), means, stds)
+    two = GaussianMixture(torch.tensor([0.25, 0.75]), means[[0, 2]], stds[[0, 2]])
+    assert torch.isfinite(three.log_prob(x, path, t)).all()
+    torch.testing.assert_close(three.log_prob(x, path, t), two.log_prob(x, path, t), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(three.score(x, path, t), two.score(x, path, t), rtol=1e-12, atol=1e-12)
+    (x0, eps), (y0, noise) = ((p.x0, p.eps) for p in (m.predict(path)(x, t) for m in (three, two)))
+    torch.testing.assert_close(x0, y0, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(eps, noise, rtol=1e-12, atol=1e-12)
+
+
 def test_weights_are_normalised_to_the_last_digit():
     """Float32 weights add up to 1 only nearly; the density must integrate to 1 all the same."""
     mixture = GaussianMixture(torch.full((3,), 1 / 3) * (1 + 5e-6), torch.tensor([[-1.0], [0.0], [1.0]]), torch.ones(3))

@@ -202,6 +202,7 @@ def test_sampling_builds_no_graph():
         ([0.5], "at least two times"),
         ([[0.5, 0.1]], "at least two times"),
         ([0.5, 0.0], r"times in \[0.001, 1\]"),
+        ([0.9, 0.5, 0.0], r"times in \[0.001, 1\]"),
         ([1.1, 0.5], r"times in \[0.001, 1\]"),
     ],
 )

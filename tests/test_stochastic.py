@@ -11,6 +11,7 @@ from oracles import GaussianData, scalar, times
 from tinyldm import (
     VE,
     VP,
+    DiscreteVP,
     Dynamics,
     ddim,
     ddpm,
@@ -43,7 +44,7 @@ def test_a_step_of_the_reverse_sde_is_drift_times_a_negative_time_and_the_root_o
     beta, (mean, std) = 0.1 + 19.9 * 0.6, DATA.moments(path, t)
     drift = -beta / 2 * x - (1 + eta**2) / 2 * beta * (mean - x) / std**2
     expected = (float(x - 0.05 * drift), eta * math.sqrt(beta * 0.05))
-    step = partial(euler_maruyama, eta=eta)
+    step = euler_maruyama if eta == 1 else partial(euler_maruyama, eta=eta)  # Anderson's is the default
     assert moments(step, Dynamics(path, DATA.predict(path)), x, t, s) == pytest.approx(expected, rel=1e-9)
 
 
@@ -149,11 +150,26 @@ def test_steps_with_noise_go_towards_data_only(step):
     dynamics = Dynamics(VP(), DATA.predict(VP()))
     with pytest.raises(ValueError, match="s: expected an earlier time"):
         invert(dynamics, torch.zeros(3), grid(VP(), 4), partial(step, generator=seeded(0)))
+    with pytest.raises(ValueError, match=r"s: expected an earlier time.*, got 0.5 after t=0.5"):
+        step(dynamics, torch.zeros(3), scalar(0.5), scalar(0.5), generator=seeded(0))
+
+
+@pytest.mark.equation("ddim")
+@pytest.mark.equation("posterior")
+@pytest.mark.parametrize("step", [ddpm, partial(ddim, eta=1.0)], ids=["ddpm", "ddim(eta=1)"])
+def test_where_no_data_is_left_all_noise_is_fresh(step):
+    """alpha(1) = 0: x_1 knows nothing of x_s, which is N(alpha_s mean, sigma_s^2) whatever x_1 is; no noise of x_1 is kept."""
+    path, s = DiscreteVP.from_betas(zero_terminal_snr=True), scalar(0.6)
+    expected = float(path.alpha(s) * DATA.mean), float(path.sigma(s))
+    for x in (-3.0, 0.4):
+        found = moments(step, Dynamics(path, DATA.predict(path)), scalar(x), scalar(1.0), s)
+        assert found == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("eta", [-1.0, math.nan, 5.0])
 def test_noise_levels_that_cannot_be_are_refused(eta):
     with pytest.raises(ValueError, match="eta: expected"):
         ddim(Dynamics(VP(), DATA.predict(VP())), torch.zeros(3), scalar(0.9), scalar(0.8), eta=eta)
-    with pytest.raises(ValueError, match="snr: expected a number > 0"):
-        langevin(Dynamics(VP(), DATA.predict(VP())), torch.zeros(3), scalar(0.9), scalar(0.8), snr=-0.1)
+    for snr in (-0.1, 0.0):
+        with pytest.raises(ValueError, match="snr: expected a number > 0"):
+            langevin(Dynamics(VP(), DATA.predict(VP())), torch.zeros(3), scalar(0.9), scalar(0.8), snr=snr)

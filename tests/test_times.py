@@ -98,6 +98,12 @@ def test_logit_normal_times_have_normal_logits(mean, std):
 
 
 @pytest.mark.equation("logit-normal")
+def test_unless_told_otherwise_the_logits_are_standard_normal():
+    t = logit_normal_times(RectifiedFlow(), 20_000, generator=seeded(0)).double().numpy()
+    assert stats.kstest(np.log(t / (1 - t)), stats.norm.cdf).pvalue > 1e-4
+
+
+@pytest.mark.equation("logit-normal")
 def test_logit_normal_times_stay_in_the_usable_range():
     path = DiscreteVP(torch.linspace(0.99, 0.01, 10))  # t_min = 0.1
     t = logit_normal_times(path, 20_000, std=3.0, generator=seeded(0))

@@ -30,7 +30,7 @@ def expand(c: Number, x: Tensor) -> Number:
 def mix(a: Number, x: Tensor, b: Number, y: Tensor) -> Tensor:
     """a x + b y, the coefficients per sample. x, y: (B, ...), alike; neither is changed.
 
-    With floats the sum is one pass over y, and a term with the factor 0 is not touched at all.
+    With floats the sum is one pass over y, and a term with the factor 0 is not touched at all. Raises what ``expand`` raises.
     """
     if isinstance(a, float) and isinstance(b, float):
         if a == 0:

@@ -43,7 +43,10 @@ class Denoiser:
         return self.net(self.path.network_input(x, t), clock, cond or Condition())
 
     def __call__(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Prediction:
-        """Predict x0 and eps, both (B, ...), from noisy x at time t in [0, 1]."""
+        """Predict x0 and eps, both (B, ...), from noisy x at time t in [0, 1].
+
+        x: (B, ...). t: () or (B,). Raises what ``resolve`` raises, and what the network does.
+        """
         t = torch.as_tensor(t)
         return resolve(self.parametrisation, self.path, x, t, self.output(x, t, cond))
 

@@ -23,6 +23,7 @@ class Dynamics:
         """The gradient of log p_t at x, -eps/sigma, (B, ...). Implements :eq:`score`.
 
         Raises ``ValueError`` at a scalar time without noise, where the data may have no density.
+        Source: Efron, Tweedie's Formula and Selection Bias (2011); Vincent (2011), appendix.
         """
         sigma = self.path.at(t).sigma
         expect(isinstance(sigma, Tensor) or sigma > 0, "t", "sigma(t) = 0", "a time with noise, for a score")
@@ -46,7 +47,7 @@ class Dynamics:
         Implements :eq:`reverse-family`:
         dx = [f x - (1 + eta^2)/2 g^2 score] dt + eta g dW, with dt < 0. Both are (B, ...).
         Source: Anderson (1982); Zhang and Chen, Fast Sampling of Diffusion Models with Exponential Integrator
-        (2023), equation 4. Raises ``ValueError`` for a negative eta.
+        (2023), equation 4. Raises ``ValueError`` for a negative eta, and at a scalar time without data or without noise.
         """
         expect(eta >= 0, "eta", eta, "a number >= 0 (0 = the ODE, 1 = Anderson's reverse SDE)")
         t = torch.as_tensor(t)

@@ -25,7 +25,7 @@ def choose(argument: str, name: object, table: Mapping[str, T]) -> T:
 
 
 def expect(condition: bool, argument: str, given: object, expected: str) -> None:
-    """Raise ``ValueError`` unless ``condition`` holds."""
+    """Raise ``ValueError`` naming the argument, what was given and what was expected, unless ``condition`` holds."""
     if not condition:
         raise ValueError(f"{argument}: expected {expected}, got {given}")
 

@@ -137,13 +137,16 @@ def open_safetensors(path: str | os.PathLike) -> Iterator[safe_open]:
 
 
 def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read (tensors, metadata) from a safetensors file; raises as ``open_safetensors`` does."""
+    """Read (tensors, metadata) from a safetensors file. Raises what ``open_safetensors`` raises."""
     with open_safetensors(path) as file:
         return {name: file.get_tensor(name) for name in list(file.keys())}, file.metadata() or {}
 
 
 def read_json(path: str | os.PathLike) -> dict:
-    """Read a JSON object; raises ``FileNotFoundError`` or ``ValueError`` naming the file."""
+    """Read a JSON object.
+
+    Raises ``FileNotFoundError`` when there is no such file, ``ValueError`` naming it when it is not valid JSON or no object.
+    """
     path = FilePath(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"path: no file at {path}")

@@ -49,7 +49,7 @@ class LatentDiffusion:
         return self
 
     def sample(self, n: int, cond: Cond = None, **options: Any) -> Tensor:
-        """n images (n, C, H, W) in [-1, 1]: ``sample_latents``, whose options these are, decoded.
+        """n images (n, C, H, W) in [-1, 1]: ``sample_latents``, whose options these are, decoded. Raises what it raises.
 
         >>> model = tl.zoo.load("digits")
         >>> model.sample(4, [3, 1, 4, 1], steps=10, guidance=2.0, generator=tl.seeded(0)).shape
@@ -74,7 +74,8 @@ class LatentDiffusion:
         cond: what to show: None for anything, a ``Condition``, or labels, one for all pictures or a list, array or tensor
         of n. guidance: see ``guided``; unconditional: what it leads away from, by default
         the empty condition. solver: a step's name, a step, or a ``Solver``.
-        Raises ``ValueError`` for n or steps below 1, labels out of range or not n of them, unknown names.
+        Raises ``ValueError`` for n or steps below 1, labels out of range or not n of them, unknown names or
+        a negative guidance; ``FloatingPointError`` when the result is not finite.
         """
         n = whole_number("n", n, 1)
         steps = whole_number("steps", steps, 1)

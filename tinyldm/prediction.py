@@ -56,7 +56,7 @@ def target(parametrisation: str | Row, path: Path, x0: Tensor, eps: Tensor, t: T
 
     parametrisation: a name of ``PARAMETRISATIONS`` or a function (path, t) -> (a, b). x0, eps: (B, ...), alike. t: () or (B,).
     Raises ``ValueError`` for an unknown parametrisation, shapes that differ, a time outside [0, 1] or one at which a or b is
-    infinite.
+    infinite. Source: Salimans and Ho, Progressive Distillation (2022), section 4 and appendix D, for x0, eps and v.
 
     >>> x0, eps, t = torch.ones(2, 3), torch.zeros(2, 3), torch.tensor(0.5)
     >>> tl.target("flow", tl.RectifiedFlow(), x0, eps, t)
@@ -76,8 +76,9 @@ def resolve(parametrisation: str | Row, path: Path, x: Tensor, t: Tensor, y: Ten
     """Solve the two linear equations for x0 and eps. Implements :eq:`resolve`.
 
     x: noisy data at time t, y: the network's output, both (B, ...). t: () or (B,).
-    Raises ``ValueError`` for shapes that differ and where the output says nothing new: eps or score when alpha(t) = 0, x0 when
-    sigma(t) = 0.
+    Raises ``ValueError`` for an unknown parametrisation, shapes that differ, a time outside [0, 1] and where the output says
+    nothing new: eps or score when alpha(t) = 0, x0 when sigma(t) = 0.
+    Source: Salimans and Ho, Progressive Distillation (2022), appendix D, for v.
 
     >>> tl.resolve("eps", tl.RectifiedFlow(), x=torch.ones(1), t=torch.tensor(0.5), y=torch.zeros(1))
     Prediction(x0=tensor([2.]), eps=tensor([0.]))

@@ -12,7 +12,10 @@ SCALES = ("ci", "cpu", "gpu")
 
 
 def device() -> torch.device:
-    """The device to work on: ``TINYLDM_DEVICE`` if set, else CUDA, else Apple's MPS, else the CPU."""
+    """The device to work on: ``TINYLDM_DEVICE`` if set, else CUDA, else Apple's MPS, else the CPU.
+
+    Raises ``ValueError`` for a device that this machine does not have.
+    """
     wanted = os.environ.get("TINYLDM_DEVICE")
     if wanted:
         try:
@@ -27,7 +30,10 @@ def device() -> torch.device:
 
 
 def scale() -> str:
-    """The training budget: ``TINYLDM_SCALE`` if set (ci, cpu or gpu), else gpu where CUDA is, else cpu."""
+    """The training budget: ``TINYLDM_SCALE`` if set (ci, cpu or gpu), else gpu where CUDA is, else cpu.
+
+    Raises ``ValueError`` for another word.
+    """
     wanted = os.environ.get("TINYLDM_SCALE") or ("gpu" if torch.cuda.is_available() else "cpu")
     return choose("TINYLDM_SCALE", wanted, {name: name for name in SCALES})
 

@@ -62,7 +62,11 @@ def describe_parametrisation(parametrisation: str | Row) -> str:
 
 
 def remake_path(said: Mapping[str, Any], given: Path | None) -> Path:
-    """The path that ``describe_path`` described: made, or if it is an own one the ``given`` one, checked against it."""
+    """The path that ``describe_path`` described: made, or if it is an own one the ``given`` one, checked against it.
+
+    Raises ``ValueError`` for an own path when none or one with other numbers is given, for a path given in place of one of the
+    library's, and for names or numbers that the library does not have.
+    """
     if "own" in said:
         return _checked("path", said, given, describe_path, Path)
     numbers = dict(said)
@@ -75,7 +79,11 @@ def remake_path(said: Mapping[str, Any], given: Path | None) -> Path:
 
 
 def remake_network(argument: str, said: Mapping[str, Any], given: nn.Module | None) -> nn.Module:
-    """The network that ``describe_network`` described: made, or if it is an own one the ``given`` one; to be filled."""
+    """The network that ``describe_network`` described: made, or if it is an own one the ``given`` one; to be filled.
+
+    argument: its name in messages. Raises ``ValueError`` for an own network when none or another one is given, for one given in
+    place of one of the library's, and for a class or an option that the library does not have.
+    """
     if "own" in said:
         return bare(_checked(argument, said, given, describe_network, nn.Module))
     kind = said.get("_class_name", "AutoencoderKL" if argument == "autoencoder" else "UNet")  # what is said of others

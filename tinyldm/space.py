@@ -65,7 +65,8 @@ class LatentSpace:
         """Measure shift (mean) and scale (1 / standard deviation) on images (N, C, H, W). Implements :eq:`latent-scale`.
 
         images: the whole set, or its first batch, as LDM's training code does. per_channel: a pair for each channel.
-        centre: False leaves the shift at 0, as in Stable Diffusion 1 and 2. Raises ``ValueError`` for latents that do not vary.
+        centre: False leaves the shift at 0, as in Stable Diffusion 1 and 2. Raises ``ValueError`` for latents that do not vary,
+        and what ``encode`` raises. Source: Rombach et al. (2022), appendix G, without the shift.
         """
         raw = cls(autoencoder).encode(images)
         across = raw.transpose(0, 1).flatten(1) if per_channel else raw.flatten()[None]  # (c, rest) or (1, rest)
@@ -95,7 +96,10 @@ class LatentSpace:
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """Latents (N, c, h, w) -> images (N, C, H, W), clamped to [-1, 1]."""
+        """Latents (N, c, h, w) -> images (N, C, H, W), clamped to [-1, 1].
+
+        Raises ``ValueError`` for another rank, and for channels that do not fit the packing, the scale or the autoencoder.
+        """
         expect(z.ndim == 4, "z", f"shape {tuple(z.shape)}", "four dimensions (N, c, h, w)")
         squares = self.pack**2
         expect(z.shape[1] % squares == 0, "z", f"{z.shape[1]} channels", f"a multiple of pack^2 = {squares}")

@@ -32,6 +32,7 @@ class Budget:
 
     steps: updates. batch: examples an update. lr: the peak learning rate, reached after ``warmup`` steps and followed by
     a half cosine down to zero. ema: decay of the weights' moving average.
+    Raises ``ValueError`` for steps or batch < 1, lr <= 0, or ema outside [0, 1).
     """
 
     steps: int
@@ -65,7 +66,7 @@ class Budget:
 class Run:
     """Everything that changes while a module trains, so that it can be written down and taken up again.
 
-    The average is kept in float32 at least.
+    The average is kept in float32 at least. Raises ``ValueError`` for a module without a parameter to train.
     """
 
     def __init__(self, module: nn.Module, budget: Budget, generator: torch.Generator) -> None:
@@ -80,7 +81,10 @@ class Run:
         self.step = 0
 
     def update(self, loss: Tensor) -> None:
-        """One optimiser step on a loss (), and one step of the average."""
+        """One optimiser step on a loss (), and one step of the average.
+
+        On the CPU, raises what ``check`` raises, and takes no step then.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.budget.rate(self.step)
         self.optimizer.zero_grad()
@@ -96,14 +100,17 @@ class Run:
         self.step += 1
 
     def check(self) -> None:
-        """Raise ``FloatingPointError`` if a loss or a gradient was not finite."""
+        """Look whether every loss and gradient so far was finite. Raises ``FloatingPointError`` if one was not."""
         for what, sound in zip(("loss", "gradient"), self.sound.tolist()):
             if not sound:
                 cure = f"lower lr={self.budget.lr} or look at the data"
                 raise FloatingPointError(f"the {what} is not finite at step {self.step}: {cure}")
 
     def save(self, path: str | os.PathLike, facts: dict[str, Fact]) -> None:
-        """Write a checkpoint of the run with these facts: all of it or nothing."""
+        """Write a checkpoint of the run with these facts: all of it or nothing.
+
+        Raises ``OSError`` where it cannot be written.
+        """
         with atomic_file(path) as temporary:
             tensors = {name: t.detach().contiguous() for name, t in self._tensors().items()}
             try:
@@ -196,7 +203,8 @@ def fit(
     extend: a checkpoint whose budget has fewer steps, and is otherwise of this run, goes on to this budget; the rate rises
     to where the longer schedule has it, so that the end is not that of a fresh run of this length.
     Raises ``ValueError`` for a checkpoint of another run or one that another process is writing, or other data than an
-    ``InMemory``; ``FloatingPointError``, and leaves the last good checkpoint, when a loss or a gradient is not finite.
+    ``InMemory``, a module without a parameter to train or save_every <= 0; ``FloatingPointError``, and leaves the last good
+    checkpoint, when a loss or a gradient is not finite.
     """
     given = f"a {type(data).__name__}"
     expect(isinstance(data, InMemory), "data", given, 'named columns in memory, such as InMemory({"image": images})')

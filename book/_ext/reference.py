@@ -44,15 +44,18 @@ def escaped(text: str, names: Iterable[str]) -> str:
 
 
 def prose(docstring: str, names: Iterable[str] = ()) -> list[str]:
-    """A docstring as paragraphs of reStructuredText; what it raises and its source stand by themselves."""
+    """A docstring as paragraphs of reStructuredText; what it raises and its source stand by themselves, examples stay."""
     found = []
     for paragraph in re.split(r"\n\s*\n", docstring.strip()):
+        if paragraph.startswith(">>>"):  # an example, which is no prose
+            found.append(paragraph)
+            continue
         flat = " ".join(paragraph.split())
         parts = PROTECTED.split(flat)
         parts[::2] = [escaped(part, names) for part in parts[::2]]
         text = re.sub(r":eq:`", "equation :eq:`", "".join(parts))
-        found += re.split(r"(?<=[.:)]) (?=Raises ``|Sources?: )", text)
-    return [line for paragraph in found for line in (paragraph, "")]
+        found += re.split(r"(?<=[.:)]) (?=Raises (?:``|what )|Sources?: )", text)
+    return [line for paragraph in found for line in (*paragraph.splitlines(), "")]
 
 
 def below(name: str, docstring: str) -> list[str]:

@@ -14,6 +14,7 @@ class InMemory(Dataset):
     """Named columns, tensors (N, ...) or lists of N sentences. An integer gives one example, indices a batch, as dictionaries.
 
     classes: what the numbers in the column "label" mean; empty where no one has named them.
+    Raises ``ValueError`` for no column, or columns of different lengths.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor | Sequence[str]], classes: Sequence[str] = ()) -> None:

@@ -68,7 +68,10 @@ SCALES = (1.0, 0.7, 0.5)  # a crop is taken from the photograph at one of these 
 
 
 def photo_names(split: str) -> list[str]:
-    """The names of the photographs of a split, "train" or "test"; a crop's label is an index into this list."""
+    """The names of the photographs of a split, "train" or "test"; a crop's label is an index into this list.
+
+    Raises ``ValueError`` for another split.
+    """
     choose("split", split, {"train": 0, "test": 1})
     return [name for name, photo in PHOTOS.items() if photo.split == split]
 

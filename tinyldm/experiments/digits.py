@@ -27,7 +27,10 @@ DIGITS = RECIPES  # the numbers of pictures.py: one channel and ten classes are 
 
 
 def digits_recipe() -> Recipe:
-    """The recipe of the scale that ``runtime.scale`` picks."""
+    """The recipe of the scale that ``runtime.scale`` picks.
+
+    Raises what ``runtime.scale`` raises.
+    """
     return choose("TINYLDM_SCALE", scale(), DIGITS)
 
 

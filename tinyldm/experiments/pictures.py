@@ -53,7 +53,10 @@ RECIPES = {
 
 
 def pictures_recipe(images: InMemory) -> Recipe:
-    """The recipe of the scale that ``runtime.scale`` picks, with the channels and the classes of these pictures."""
+    """The recipe of the scale that ``runtime.scale`` picks, with the channels and the classes of these pictures.
+
+    Raises what ``runtime.scale`` raises, and ``ValueError`` for data without a column "image".
+    """
     recipe = choose("TINYLDM_SCALE", scale(), RECIPES)
     label = images.tensors.get("label")
     classes = 0 if label is None else max(len(images.classes), int(label.max()) + 1)

@@ -115,7 +115,7 @@ def invert_generator(
     """Search the latent that a generator turns into x (N, ...): (z (N, latents), distance (N,)), the best of ``tries`` starts.
 
     Adam on |make(z) - x|^2, from standard normal starts. It costs tries * steps passes through the generator and back,
-    which an encoder saves; and it may end in a local minimum.
+    which an encoder saves; and it may end in a local minimum. Raises ``ValueError`` for tries or steps < 1.
     """
     expect(tries >= 1 and steps >= 1, "tries, steps", (tries, steps), "whole numbers >= 1")
     like = next(make.parameters())

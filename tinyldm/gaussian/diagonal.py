@@ -39,6 +39,7 @@ class DiagonalGaussian:
 
     @property
     def std(self) -> Tensor:
+        """The standard deviation of every entry, exp(logvar / 2), (B, ...)."""
         return torch.exp(self.logvar / 2)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
@@ -74,6 +75,7 @@ def kl_diagonal_gaussians(mean1: Tensor, logvar1: Tensor, mean2: Tensor, logvar2
     """KL(N(mean1, exp(logvar1)) || N(mean2, exp(logvar2))) in nats, summed over all but the batch, (B,).
 
     All four (B, ...), alike. Raises ``ValueError`` for shapes that differ. Implements :eq:`kl-two-gaussians`.
+    Source: Bishop, Pattern Recognition and Machine Learning (2006), exercise 1.30, for one entry.
     """
     first, second = DiagonalGaussian(mean1, logvar1), DiagonalGaussian(mean2, logvar2)
     expect(mean1.shape == mean2.shape, "mean2", f"shape {tuple(mean2.shape)}", f"the shape of mean1, {tuple(mean1.shape)}")

@@ -23,6 +23,11 @@ class GaussianMixture:
     weights: (K,), adding up to 1. means: (K, D). Either stds: (K,) or covs: (K, D, D). Points are (B, D), or (B, ...) with
     D entries each. Raises ``ValueError`` for weights that are not a distribution, stds <= 0 or covariances that are not
     symmetric and positive definite.
+    Source: Bishop, Pattern Recognition and Machine Learning (2006), sections 2.3.3 and 2.3.9.
+
+    >>> data = tl.GaussianMixture(torch.tensor([0.5, 0.5]), torch.tensor([[-1.0], [1.0]]), torch.tensor([0.1, 0.1]))
+    >>> data.log_prob(torch.tensor([[1.0]]))
+    tensor([0.6905])
     """
 
     def __init__(self, weights: Tensor, means: Tensor, stds: Tensor | None = None, covs: Tensor | None = None) -> None:
@@ -52,7 +57,10 @@ class GaussianMixture:
             expect(least > 0, "covs", f"an eigenvalue {least:g}", "positive definite matrices")
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n independent points, (n, D), float64."""
+        """n independent points, (n, D), float64.
+
+        Raises ``ValueError`` for n < 1.
+        """
         n = whole_number("n", n, 1)
         chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         noise = normal((n, self.means.shape[1]), generator, self.means) * self.variances[chosen].sqrt()
@@ -61,16 +69,27 @@ class GaussianMixture:
         return self.means[chosen] + noise
 
     def log_prob(self, x: Tensor, path: Path | None = None, t: Tensor | None = None) -> Tensor:
-        """log density at x in nats, (B,): of the data, or of x_t when a path and a time are given. Implements :eq:`mixture`."""
+        """log density at x in nats, (B,): of the data, or of x_t when a path and a time are given. Implements :eq:`mixture`.
+
+        x: (B, D) or (B, ...). t: () or (B,), in [0, 1]. Raises ``ValueError`` for x that are no floats or have another number of
+        entries, a path without a time or a time without a path, and times of another shape or outside [0, 1].
+        Source: Bishop (2006), section 2.3.9.
+        """
         return _View(self, x, path, t).logs.logsumexp(1).to(x.dtype)
 
     def score(self, x: Tensor, path: Path, t: Tensor) -> Tensor:
-        """The gradient of log p_t at x, (B, D). Implements :eq:`mixture-score`."""
+        """The gradient of log p_t at x, (B, D). Implements :eq:`mixture-score`.
+
+        Raises what ``log_prob`` raises. Source: Bishop (2006), section 2.3.9, differentiated.
+        """
         view = _View(self, x, path, t)
         return -view.average(1.0).reshape(x.shape).to(x)
 
     def predict(self, path: Path) -> Predict:
-        """The exact denoiser on this path: (x, t) -> the conditional means of x0 and eps. Implements :eq:`mixture-denoiser`."""
+        """The exact denoiser on this path: (x, t) -> the conditional means of x0 and eps. Implements :eq:`mixture-denoiser`.
+
+        It raises what ``log_prob`` raises. Source: Bishop (2006), section 2.3.3, in each component.
+        """
 
         def predict(x: Tensor, t: Tensor) -> Prediction:
             view = _View(self, x, path, t)

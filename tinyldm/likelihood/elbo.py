@@ -25,7 +25,10 @@ class Bound:
 
     @property
     def total(self) -> Tensor:
-        """The sum of all terms, (B,). Implements :eq:`elbo`."""
+        """The sum of all terms, (B,). Implements :eq:`elbo`.
+
+        Source: Sohl-Dickstein et al. (2015); Ho et al. (2020), equation 5.
+        """
         return self.prior + self.diffusion.sum(0) + self.reconstruction
 
 
@@ -58,7 +61,8 @@ def discrete_bound(dynamics: Dynamics, x0: Tensor, ts: Tensor, generator: torch.
 def continuous_bound(dynamics: Dynamics, x0: Tensor, draws: int = 1, generator: torch.Generator | None = None) -> Bound:
     """The limit of infinitely many steps: the integral over lam of |eps - eps_hat|^2, estimated at ``draws`` times for each x0.
 
-    It depends on the path only through lam at its two ends. Implements :eq:`continuous-elbo`.
+    x0: (B, ...). It depends on the path only through lam at its two ends. Implements :eq:`continuous-elbo`.
+    Raises ``ValueError`` for draws < 1 or a path without a finite lam at both ends.
     Source: Kingma et al. (2021), section 5.1; Song, Durkan et al. (2021), theorem 1.
     """
     draws = whole_number("draws", draws, 1)

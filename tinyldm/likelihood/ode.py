@@ -18,7 +18,7 @@ def divergence(field: Callable[[Tensor], Tensor], x: Tensor, probes: Tensor | No
     """A field's value at x, (B, ...), and its divergence, (B,). Implements :eq:`divergence`.
 
     probes: None for the exact trace, one backward pass an entry; or (n, B, ...) random signs, one pass each, whose products
-    with the Jacobian average to the trace (Hutchinson 1989; Grathwohl et al., FFJORD, 2019, section 3.1).
+    with the Jacobian average to the trace. Source: Hutchinson (1989); Grathwohl et al., FFJORD (2019), section 3.1.
     """
     with torch.inference_mode(False), torch.enable_grad():
         x = x.detach().clone().requires_grad_()
@@ -57,7 +57,8 @@ def log_likelihood(
     The density at t_max is the Gaussian with the mean, score and curvature that ``dynamics`` itself has there, which for
     alpha(t_max) = 0 is N(0, sigma^2): taking the latter on every path would cost up to some alpha |x0| |x| nats.
     Source: Chen et al., Neural ODEs (2018), theorem 1; Song et al. (2021), section 4.3 and appendix D.2.
-    Raises ``ValueError`` for tolerances <= 0 or hutchinson < 1, ``FloatingPointError`` when the integration fails.
+    Raises ``ValueError`` for tolerances <= 0, hutchinson < 1, x that is not finite or a predict that detaches its result;
+    ``FloatingPointError`` when the integration fails.
     """
     from scipy.integrate import solve_ivp  # here, so that the library's import does not wait for it
 
@@ -123,7 +124,8 @@ def bits_per_dimension(log_prob: Tensor, entries: int, width: float = 1.0) -> Te
 
     Implements :eq:`bits-per-dimension`.
     log_prob: (B,) nats, a density over ``entries`` numbers. width: the distance of two grey levels in the data's units,
-    2/255 for 8 bits in [-1, 1]. Source: Theis et al., A note on the evaluation of generative models (2016), section 3.1.
+    2/255 for 8 bits in [-1, 1]. Raises ``ValueError`` for entries < 1 or width <= 0.
+    Source: Theis et al., A note on the evaluation of generative models (2016), section 3.1.
     """
     entries = whole_number("entries", entries, 1)
     expect(width > 0, "width", width, "a number > 0")

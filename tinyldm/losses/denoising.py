@@ -18,7 +18,8 @@ def denoising_loss(denoiser: Denoiser, x0: Tensor, eps: Tensor, t: Tensor, cond:
     """Squared error of the network's output against its target, a mean over entries, (B,). Implements :eq:`denoising-loss`.
 
     x0, eps: (B, ...), alike. t: (B,) in [0, 1]. The parametrisation decides what the target is, and with
-    it the implied weighting.
+    it the implied weighting. Raises what ``Path.marginal`` and ``target`` raise, and ``ValueError`` for a network whose output
+    is not like the data.
     Source: Ho et al. (2020), equation 14; Salimans and Ho (2022), section 4, for targets other than the noise.
     """
     path = denoiser.path
@@ -42,7 +43,7 @@ def score_matching_loss(dynamics: Dynamics, x0: Tensor, eps: Tensor, t: Tensor, 
     x0, eps: (B, ...), alike. t: (B,). weighting: "score", 1; "simple", sigma^2, which leaves the squared error of eps;
     "likelihood", g^2, half of whose integral over t is the diffusion part of the ELBO in nats; "min_snr",
     sigma^2 min(1, 5/SNR), which weighs the squared error of x0 with min(SNR, 5).
-    Raises ``ValueError`` for an unknown weighting.
+    Raises ``ValueError`` for an unknown weighting, and what ``Path.marginal`` raises.
     Source: Vincent (2011), equation 11; Song et al. (2021), equation 7; Song, Durkan et al. (2021), theorem 1; Hang et al.,
     Efficient Diffusion Training via Min-SNR Weighting Strategy (2023).
     """

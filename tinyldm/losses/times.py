@@ -20,6 +20,7 @@ def _slices(n: int, generator: torch.Generator | None) -> Tensor:
 def stratified_times(path: Path, n: int, generator: torch.Generator | None = None) -> Tensor:
     """n times in [t_min, t_max], (n,), one uniform in each of n equal slices, shuffled: less variance than n free draws.
 
+    Raises ``ValueError`` for n < 1.
     Source: Kingma et al. (2021), appendix I.1, whose low-discrepancy sampler is this idea with one shared offset.
     """
     return _spread(path, _slices(n, generator))
@@ -30,8 +31,9 @@ def importance_times(path: Path, n: int, generator: torch.Generator | None = Non
 
     The density is -lam'(t) over the range of lam, that of the likelihood weighting g^2/sigma^2 = -2 lam'. For an
     eps-loss under that weighting the product of weight and weighting is then one constant. Implements :eq:`importance`.
+    Times are stratified. Raises ``ValueError`` for n < 1 or a path without a finite lam at both ends.
     Source: Song et al., Maximum Likelihood Training of Score-Based Diffusion Models (2021), section 5.1;
-    Kingma et al. (2021), section 5.1. Times are stratified.
+    Kingma et al. (2021), section 5.1.
     """
     ends = path.lam(torch.tensor([path.t_max, path.t_min], dtype=torch.float64))
     expect(bool(ends.isfinite().all()), "path", "no data left at t_max", "a finite lam at both ends")
@@ -46,7 +48,7 @@ def logit_normal_times(
 ) -> Tensor:
     """n times sigmoid(mean + std * normal), (n,): most of them in the middle of the path. Implements :eq:`logit-normal`.
 
-    Source: Esser et al., Scaling Rectified Flow Transformers (2024), section 3.1. Raises ``ValueError`` for std <= 0.
+    Source: Esser et al., Scaling Rectified Flow Transformers (2024), section 3.1. Raises ``ValueError`` for n < 1 or std <= 0.
     """
     n = whole_number("n", n, 1)
     expect(std > 0, "std", std, "a number > 0")

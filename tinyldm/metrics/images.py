@@ -17,6 +17,7 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
 
     x is the image as it should be, y may leave the range a little. The peak-to-peak range is 2. Identical images give infinity.
     Raises ``ValueError`` for shapes that differ, x outside [-1, 1] and NaN.
+    Source: common usage, as in Wang et al., Image Quality Assessment (2004), section I.
     """
     _pair(x, y)
     mse = ((x - y) ** 2).flatten(1).mean(1)

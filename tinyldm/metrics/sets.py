@@ -54,7 +54,8 @@ def kid(
     The unbiased estimate of the squared maximum mean discrepancy under the kernel (a.b / D + 1)^3, so it may fall below 0.
     In one dimension it compares the first three moments: 3 (m1 - m1')^2 + 3 (m2 - m2')^2 + (m3 - m3')^2. subsets: None for
     all pairs, or the number of random subsets of ``subset_size`` rows of each set whose estimates are averaged, as is usual
-    for large sets. Raises ``ValueError`` for unlike widths, fewer than two rows or entries that are not finite.
+    for large sets. Raises ``ValueError`` for unlike widths, fewer than two rows, entries that are not finite, no subsets, or
+    subsets of fewer than two or of more rows than there are.
     Source: Binkowski et al., Demystifying MMD GANs (2018), section 4.
     """
     x, y = _features(2, x_features=x_features, y_features=y_features)
@@ -107,6 +108,7 @@ def nearest_distance(x: Tensor, reference: Tensor, chunk: int = 256) -> Tensor:
     """Distance of every row of x to its nearest row in ``reference``, root mean square over entries, (N,).
 
     x: (N, ...), reference: (M, ...), flattened. A value near the error of reconstruction suggests a copy.
+    Raises ``ValueError`` when the rows have other numbers of entries.
     """
     flat, others = x.flatten(1), reference.flatten(1)
     expect(flat.shape[1] == others.shape[1], "reference", f"{others.shape[1]} entries a row", f"{flat.shape[1]}, as in x")

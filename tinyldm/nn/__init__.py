@@ -1,6 +1,6 @@
 """The networks: small instances of the real architectures, one configuration dataclass each."""
 
-from . import names, presets, tiling, weights
+from . import attention, layers, names, presets, tiling, weights
 from .autoencoder import AutoencoderConfig, AutoencoderKL
 from .condition import Condition, sdxl_vector
 from .controlnet import ControlNet, ControlNetConfig
@@ -35,8 +35,10 @@ __all__ = [
     "UNetConfig",
     "VGG16Features",
     "VectorQuantizer",
+    "attention",
     "decode_tiled",
     "encode_tiled",
+    "layers",
     "names",
     "pack",
     "presets",

@@ -53,6 +53,7 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W), and back."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, H*W, C)
         h = self.out(attend(*(split(layer(tokens), self.heads) for layer in (self.q, self.k, self.v))))
         # h first: a sum takes its first term's order in memory, and with the channels last, as h has them, what follows
@@ -75,6 +76,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
+        """x: (B, N, C), and back. context: (B, M, context). mask: (B, M), see ``attend``."""
         q, k, v = (split(t, self.heads) for t in (self.q(x), self.k(context), self.v(context)))
         return self.out(attend(q, k, v, mask))
 
@@ -91,6 +93,7 @@ class GEGLU(nn.Module):
         self.out = nn.Linear(4 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (B, N, C), and back."""
         value, gate = self.proj(x).chunk(2, dim=-1)
         return self.out(value * F.gelu(gate))
 
@@ -113,6 +116,7 @@ class TransformerBlock(nn.Module):
         self.feed_forward = GEGLU(channels)
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
+        """x: (B, N, C), and back. context: (B, M, context). mask: (B, M), see ``attend``."""
         h = self.norm1(x)
         x = x + (self.self_attention(h, context, mask) if self.cross_only else self.self_attention(h, h))
         x = x + self.cross_attention(self.norm2(x), context, mask)
@@ -133,6 +137,7 @@ class SpatialTransformer(nn.Module):
         self.proj_out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
+        """x: (B, C, H, W), and back. context: (B, M, context). mask: (B, M), see ``attend``."""
         h = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))  # (B, H*W, C)
         for block in self.blocks:
             h = block(h, context, mask)
@@ -147,7 +152,7 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float = EPS) -> Tenso
     return torch.addcmul(shift, F.layer_norm(x, x.shape[2:], eps=eps), 1 + scale)
 
 
-def turned(heads: Heads, where: Rotation | None) -> Heads:
+def _turned(heads: Heads, where: Rotation | None) -> Heads:
     """Queries and keys turned to where their tokens stand, if positions are rotations."""
     q, k, v = heads
     return heads if where is None else (rotate(q, where), rotate(k, where), v)
@@ -177,6 +182,7 @@ class Projections(nn.Module):
         self.norm_k = nn.RMSNorm(width // heads, EPS) if qk_norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Heads:
+        """x: (B, L, width) -> queries, keys, values."""
         q, k, v = (split(layer(x), self.heads) for layer in (self.q, self.k, self.v))
         return self.norm_q(q), self.norm_k(k), v
 
@@ -190,6 +196,7 @@ class FeedForward(nn.Module):
         self.narrow = nn.Linear(MLP * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (B, L, width), and back."""
         return self.narrow(F.gelu(self.wide(x), approximate="tanh"))
 
 
@@ -249,7 +256,7 @@ class JointBlock(nn.Module):
         parts = [stream.parts(emb) for stream in streams]
         asked = [stream.ask(x, part) for stream, x, part in zip(streams, xs, parts, strict=True)]
         q, k, v = asked[0] if len(asked) == 1 else (torch.cat(same, dim=1) for same in zip(*asked, strict=True))
-        seen = attend(*turned((q, k, v), where), mask).split([x.shape[1] for x in xs], dim=1)
+        seen = attend(*_turned((q, k, v), where), mask).split([x.shape[1] for x in xs], dim=1)
         return [stream.take(*given) for stream, *given in zip(streams, xs, seen, parts, strict=True)]
 
 
@@ -270,6 +277,6 @@ class SingleBlock(nn.Module):
         """x: (B, L, width), and back. Implements :eq:`parallel-block`."""
         shift, scale, gate = self.modulation(emb)[:, None].chunk(3, dim=2)
         h = modulate(x, shift, scale)
-        seen = attend(*turned(self.qkv(h), where), mask)
+        seen = attend(*_turned(self.qkv(h), where), mask)
         made = F.gelu(self.wide(h), approximate="tanh")
         return torch.addcmul(x, gate, self.out(torch.cat([seen, made], dim=2)))

@@ -53,10 +53,11 @@ class Condition:
             expect(left, "tokens_mask", "a sample whose tokens are all masked", "at least one token a sample")
 
     def suits(self, batch: int, needed: Mapping[str, int], welcome: Collection[str] = ()) -> None:
-        """Raise ``ValueError``, naming the slot, where a network's needs are not met.
+        """Check, slot by slot, that a network gets what it needs.
 
         batch: how many samples every filled slot must speak of. needed: slots that must be filled, and how wide the vectors in
         them are (any number for one that holds none). welcome: slots that may be filled; any other must be empty.
+        Raises ``ValueError`` naming the first slot of which this is not true.
         """
         filled = self._filled()
         for name, width in needed.items():

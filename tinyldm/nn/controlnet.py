@@ -18,7 +18,7 @@ class ControlNetConfig(UNetSizes):
     """Sizes of a ControlNet: its U-Net's, see ``UNetSizes``, and those of what reads the hint.
 
     hint_channels: of the hint, 3 for a picture. hint_widths: between two of them the side of the hint halves, so a hint is
-    2^(entries - 1) times as large as x.
+    2^(entries - 1) times as large as x. Raises ``ValueError`` as ``UNetSizes`` does, and for widths or channels < 1.
     """
 
     hint_channels: int = 3

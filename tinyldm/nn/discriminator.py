@@ -18,6 +18,7 @@ class DiscriminatorConfig(Config):
     LDM's and pix2pix's is ``DiscriminatorConfig(3, 64, 3, norm="batch")``; the default is for 64x64 pictures.
     norm: "group", so that what is said of a picture does not depend on which others are in its batch (data and fakes come
     in separate batches, whose statistics alone would tell them apart); "batch", as published.
+    Raises ``ValueError`` for sizes < 1, a width that is no multiple of ``groups``, or another norm.
     """
 
     in_channels: int = 3

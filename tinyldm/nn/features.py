@@ -17,7 +17,8 @@ from .config import Config
 class FeatureNetConfig(Config):
     """One stage a width, each at half the side of the one before; ``heads``: the number of answers to each question asked.
 
-    The questions of ``losses.questions`` are: which photograph (15 of them), turned how far (4), damaged how (5).
+    The questions of ``losses.pretext_loss`` are: which photograph (15 of them), turned how far (4), damaged how (5).
+    Raises ``ValueError`` for sizes < 1, no stage or no question.
     """
 
     in_channels: int = 3

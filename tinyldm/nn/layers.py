@@ -29,6 +29,7 @@ class ResBlock(nn.Module):
         self.skip = nn.Conv2d(cin, cout, 1) if cin != cout else nn.Identity()
 
     def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
+        """x: (B, cin, H, W), emb: (B, emb_dim) or None -> (B, cout, H, W)."""
         h = self.conv1(F.silu(self.norm1(x)))
         said = None if emb is None else self.emb(F.silu(emb))[:, :, None, None]
         if said is None:
@@ -53,6 +54,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1 if both_sides else 0)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W), with even sides -> (B, C, H/2, W/2)."""
         return self.conv(x if self.both_sides else F.pad(x, (0, 1, 0, 1)))
 
 
@@ -64,6 +66,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) -> (B, C, 2H, 2W)."""
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
@@ -76,6 +79,7 @@ class Perceptron(nn.Module):
         self.linear2 = nn.Linear(cout, cout)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (B, cin) -> (B, cout)."""
         return self.linear2(F.silu(self.linear1(x)))
 
 
@@ -83,6 +87,7 @@ class TimeEmbedding(Perceptron):
     """The clock as a vector: sinusoids, then a two-layer perceptron. (B,) -> (B, cout), by default 4 * dim.
 
     The sinusoids are computed in the clock's own type, which should not be a short one: bfloat16 knows no 999.
+    freq_shift, cosine_first: see ``sinusoids``. Source: Ho et al. (2020), appendix B and its code.
     """
 
     def __init__(self, dim: int, cout: int | None = None, freq_shift: float = 0, cosine_first: bool = True) -> None:
@@ -90,6 +95,7 @@ class TimeEmbedding(Perceptron):
         self.dim, self.freq_shift, self.cosine_first = dim, freq_shift, cosine_first
 
     def forward(self, t: Tensor) -> Tensor:
+        """t: (B,) -> (B, cout)."""
         waves = sinusoids(t, self.dim, self.freq_shift, self.cosine_first)
         return super().forward(waves.to(self.linear1.weight))
 

@@ -16,7 +16,10 @@ from .layers import LabelEmbedding, TimeEmbedding
 
 @dataclass(frozen=True)
 class MLPConfig(Config):
-    """Sizes of an ``MLP``: ``dims`` numbers a point, ``blocks`` residual layers of ``width``; classes: 0 for none."""
+    """Sizes of an ``MLP``: ``dims`` numbers a point, ``blocks`` residual layers of ``width``; classes: 0 for none.
+
+    Raises ``ValueError`` for dims or blocks < 1, a width that is odd or < 4, and classes < 0.
+    """
 
     dims: int = 2
     width: int = 64
@@ -52,6 +55,10 @@ class MLP(nn.Module):
         self.last = nn.Linear(width, config.dims)
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
+        """x: (B, D), and back. t: the clock, () or (B,). Of the condition only the label is looked at, and only with classes.
+
+        Raises ``ValueError`` for points of another shape or a label out of range.
+        """
         given = tuple(x.shape)
         expect(x.ndim == 2 and x.shape[1] == self.config.dims, "x", f"shape {given}", f"(B, {self.config.dims})")
         emb = self.emb(F.silu(self.time(t.to(x).expand(len(x)))))
@@ -96,13 +103,19 @@ class PointCoder(nn.Module):
         self.decoder = _perceptron(config.latents, config.dims, config)
 
     def encode(self, x: Tensor) -> DiagonalGaussian:
-        """The posterior over codes. x: (B, dims) -> mean and logvar (B, latents), the logvar kept in [-30, 20]."""
+        """The posterior over codes. x: (B, dims) -> mean and logvar (B, latents), the logvar kept in [-30, 20].
+
+        Raises ``ValueError`` for another shape.
+        """
         _check("x", x, self.config.dims)
         mean, logvar = self.encoder(x).chunk(2, dim=1)
         return DiagonalGaussian(mean, torch.clamp(logvar, -30, 20))
 
     def decode(self, z: Tensor) -> Tensor:
-        """The point of a code, (B, latents) -> (B, dims)."""
+        """The point of a code, (B, latents) -> (B, dims).
+
+        Raises ``ValueError`` for another shape.
+        """
         _check("z", z, self.config.latents)
         return self.decoder(z)
 

@@ -12,7 +12,10 @@ from .config import Config
 
 @dataclass(frozen=True)
 class QuantizerConfig(Config):
-    """``codes`` vectors of ``dim`` numbers; ``commitment``: how hard the encoder is drawn to its codes (beta)."""
+    """``codes`` vectors of ``dim`` numbers; ``commitment``: how hard the encoder is drawn to its codes (beta).
+
+    Raises ``ValueError`` for codes or dim < 1, or a negative commitment.
+    """
 
     codes: int = 512
     dim: int = 4

@@ -18,6 +18,8 @@ from ..gaussian import DiagonalGaussian
 from .autoencoder import AutoencoderKL, Decoder
 from .layers import Downsample, ResBlock, Upsample
 
+__all__ = ["decode_tiled", "encode_tiled"]
+
 
 class Box(NamedTuple):
     """Rows top to bottom and columns left to right of an image, the ends excluded."""

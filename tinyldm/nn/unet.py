@@ -91,7 +91,10 @@ class UNetSizes(Config):
 
 @dataclass(frozen=True)
 class UNetConfig(UNetSizes):
-    """Sizes of a U-Net, see ``UNetSizes``. out_channels: None for as many as come in."""
+    """Sizes of a U-Net, see ``UNetSizes``. out_channels: None for as many as come in.
+
+    Raises ``ValueError`` as ``UNetSizes`` does, and for out_channels < 1.
+    """
 
     out_channels: int | None = None
 

@@ -58,7 +58,10 @@ class Path:
         return torch.log(self.alpha(t)) - torch.log(self.sigma(t))
 
     def log_snr(self, t: Tensor) -> Tensor:
-        r"""The log signal-to-noise ratio :math:`\log(\alpha_t^2/\sigma_t^2)`. Implements :eq:`log-snr`."""
+        r"""The log signal-to-noise ratio :math:`\log(\alpha_t^2/\sigma_t^2)`. Implements :eq:`log-snr`.
+
+        Source: Kingma et al., Variational Diffusion Models (2021), section 3.1.
+        """
         return 2 * self.lam(t)
 
     def t_of_lam(self, lam: Tensor) -> Tensor:
@@ -72,11 +75,17 @@ class Path:
         return ((low + high) / 2).to(lam.dtype if lam.is_floating_point() else torch.float32)
 
     def f(self, t: Tensor) -> Tensor:
-        """The linear drift of the forward SDE dx = f(t) x dt + g(t) dW: alpha' / alpha. Implements :eq:`drift`."""
+        """The linear drift of the forward SDE dx = f(t) x dt + g(t) dW: alpha' / alpha. Implements :eq:`drift`.
+
+        Source: Karras et al. (2022), appendix B, whose s is alpha and whose sigma is sigma / alpha.
+        """
         return self.d_alpha(t) / self.alpha(t)
 
     def g2(self, t: Tensor) -> Tensor:
-        """The squared diffusion of the forward SDE: d(sigma^2)/dt - 2 f sigma^2. Implements :eq:`diffusion`."""
+        """The squared diffusion of the forward SDE: d(sigma^2)/dt - 2 f sigma^2. Implements :eq:`diffusion`.
+
+        At t = 0, where the slope of sigma may be infinite, it is the value just after. Source: as for ``f``.
+        """
         t = t.clamp(min=EARLIEST)
         sigma = self.sigma(t)
         return 2 * sigma * self.d_sigma(t) - 2 * self.f(t) * sigma**2
@@ -139,11 +148,11 @@ class Moment:
     def _of(self, key: str, function: Callable[[Tensor], Tensor]) -> Any:
         return self.value(key, lambda t: torch.as_tensor(function(t), device=t.device).expand(t.shape))
 
-    alpha = property(lambda self: self._of("alpha", self.path.alpha))
-    sigma = property(lambda self: self._of("sigma", self.path.sigma))
-    d_alpha = property(lambda self: self._of("d_alpha", self.path.d_alpha))
-    d_sigma = property(lambda self: self._of("d_sigma", self.path.d_sigma))
-    lam = property(lambda self: self._of("lam", self.path.lam))
+    alpha = property(lambda self: self._of("alpha", self.path.alpha), doc="How much of the data is left.")
+    sigma = property(lambda self: self._of("sigma", self.path.sigma), doc="The standard deviation of the noise.")
+    d_alpha = property(lambda self: self._of("d_alpha", self.path.d_alpha), doc="The slope of alpha.")
+    d_sigma = property(lambda self: self._of("d_sigma", self.path.d_sigma), doc="The slope of sigma; may be infinite.")
+    lam = property(lambda self: self._of("lam", self.path.lam), doc="log(alpha / sigma); may be infinite.")
 
 
 def _moment(path: Path, t: float) -> Moment:

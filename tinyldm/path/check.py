@@ -11,10 +11,11 @@ TIMES = 33  # how many are looked at
 
 
 def check_path(path: Path) -> None:
-    """Raise ``ValueError`` unless alpha/sigma falls all the way from t_min to t_max, naming the first time at which not.
+    """Check that alpha/sigma falls all the way from t_min to t_max, at 33 times.
 
     alpha and sigma must be numbers >= 0, one a time. At t_max no data may be left, at t_min no noise: who divides by
-    them looks for himself.
+    them looks for himself. Raises ``ValueError`` naming the first time at which this does not hold, and for what is no
+    ``Path`` or has not 0 <= t_min < t_max.
     """
     expect(isinstance(path, Path), "path", repr(path), "a Path, such as VP(); an own one subclasses it")
     (_checked if vars(type(path)).get("constant") else _check)(path)  # one whose numbers never change: once

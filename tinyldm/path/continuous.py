@@ -35,6 +35,7 @@ class _LinearRate(Path):
 class VP(_LinearRate):
     r"""Variance preserving, :math:`\alpha^2 + \sigma^2 = 1`, with a linear rate beta from ``beta_min`` to ``beta_max``.
 
+    Raises ``ValueError`` unless 0 < beta_min <= beta_max.
     Source: Song et al., Score-Based Generative Modeling through SDEs (2021), section 3.4 and appendix C.
     """
 
@@ -49,7 +50,7 @@ class VP(_LinearRate):
 class SubVP(_LinearRate):
     """VP's fading with less noise: sigma = 1 - alpha^2, so that the variance stays below VP's at every time.
 
-    Source: Song et al. (2021), section 3.4 and appendix C.
+    Raises ``ValueError`` unless 0 < beta_min <= beta_max. Source: Song et al. (2021), section 3.4 and appendix C.
     """
 
     constant = True
@@ -63,7 +64,8 @@ class SubVP(_LinearRate):
 class VE(Path):
     """Variance exploding: the data is never faded, the noise grows geometrically from ``sigma_min`` to ``sigma_max``.
 
-    At t = 0 a noise of ``sigma_min`` is already there. Source: Song et al. (2021), section 3.4 and appendix C.
+    At t = 0 a noise of ``sigma_min`` is already there. Raises ``ValueError`` unless 0 < sigma_min < sigma_max.
+    Source: Song et al. (2021), section 3.4 and appendix C.
     """
 
     constant = True
@@ -81,6 +83,7 @@ class VE(Path):
         )
 
     def alpha(self, t: Tensor) -> Tensor:
+        """1 at every time."""
         return torch.ones_like(t)
 
     def sigma(self, t: Tensor) -> Tensor:
@@ -96,7 +99,8 @@ class VE(Path):
 class CosineVP(Path):
     """Variance preserving with alpha a quarter of a cosine; ``offset`` keeps the first steps from being too small.
 
-    At t = 1 no data is left, so the usable range ends just before.
+    At t = 1 no data is left, so the usable range ends just before. Its table of 1000 steps, whose last betas are capped, is
+    ``DiscreteVP.from_betas("cosine")``. Raises ``ValueError`` for an offset outside [0, 1).
     Source: Nichol and Dhariwal, Improved Denoising Diffusion Probabilistic Models (2021), equation 17.
     """
 
@@ -134,7 +138,9 @@ class RectifiedFlow(Path):
     t_max = 0.999
 
     def alpha(self, t: Tensor) -> Tensor:
+        """What is left of the data, 1 - t."""
         return 1 - t
 
     def sigma(self, t: Tensor) -> Tensor:
+        """The noise, t."""
         return 1 * t

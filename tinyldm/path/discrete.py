@@ -74,10 +74,14 @@ class DiscreteVP(Path):
         """The table of a DDPM schedule, alpha^2 = product of (1 - beta).
 
         kind: "linear" (DDPM), "scaled_linear" (Stable Diffusion: linear in the root of beta) or "cosine" (which has no
-        start and end). zero_terminal_snr: shift and stretch alpha so that the last entry is exactly 0 and the first stays.
+        start and end; in continuous time it is ``CosineVP``). zero_terminal_snr: shift and stretch alpha so that the last
+        entry is exactly 0 and the first stays.
         Source: Ho et al. (2020), section 4; Nichol and Dhariwal (2021), equation 17; Lin et al., Common Diffusion Noise
         Schedules and Sample Steps are Flawed (2024), algorithm 1.
         Raises ``ValueError`` for an unknown kind, betas outside (0, 1) or fewer than two steps.
+
+        >>> tl.DiscreteVP.from_betas("scaled_linear", 0.00085, 0.012)
+        DiscreteVP(1000 steps, alphas_cumprod 0.9991 ... 0.00466)
         """
         steps = whole_number("steps", steps, 2)
         ordered = 0 < beta_start <= beta_end < 1
@@ -104,6 +108,7 @@ class DiscreteVP(Path):
         return (d + u * (c + u * (b + u * a))).to(t)
 
     def alpha(self, t: Tensor) -> Tensor:
+        """The root of the table's alpha^2, in between the cubic."""
         return self._cubic(self._alpha, t, end=1)  # type: ignore[attr-defined]
 
     def sigma(self, t: Tensor) -> Tensor:
@@ -112,4 +117,5 @@ class DiscreteVP(Path):
         return torch.sqrt(gone * (2 - gone))
 
     def clock(self, t: Tensor) -> Tensor:
+        """The entry's number, T t - 1: 0 ... T - 1 from t_min to t_max."""
         return self.steps * t - 1

@@ -24,7 +24,8 @@ def diffuse(
     x: (B, ...), the state at ts[0], with the noise of that time in it (VE has some at t = 0). ts: rising times in
     [0, t_max]. callback(i, t, x, dw) sees the state after step i, at time t,
     and the increment of the Wiener process that led to it, of variance t - (the time before).
-    Source: Song et al. (2021), section 3.1. Raises ``ValueError`` for times that do not rise or leave the range.
+    Source: Song et al. (2021), section 3.1. Raises ``ValueError`` for x that are no floats, times that do not rise or leave
+    the range.
     """
     expect(x.is_floating_point(), "x", x.dtype, "floating-point numbers")
     ts = time_grid("ts", ts, rising=True)

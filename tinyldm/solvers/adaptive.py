@@ -14,7 +14,7 @@ METHODS = ("RK45", "DOP853", "RK23", "LSODA", "Radau", "BDF")
 class Adaptive(Solver):
     """The whole batch as one system of equations, in float64, by ``scipy.integrate.solve_ivp``.
 
-    ``evaluations`` counts the calls of the velocity in the last run.
+    ``evaluations`` counts the calls of the velocity in the last run. rtol, atol, method, and what it raises: see ``rk45``.
     """
 
     def __init__(self, rtol: float, atol: float, method: str) -> None:
@@ -24,6 +24,10 @@ class Adaptive(Solver):
         self.evaluations = 0
 
     def __call__(self, dynamics: Dynamics, x: Tensor, ts: Tensor, callback: Callback | None = None) -> Tensor:
+        """The state at ts[-1], (B, ...), from x at ts[0]; the callback sees the times of the grid in between, and the last.
+
+        Raises ``ValueError`` for x that is not finite, ``FloatingPointError`` when a velocity is not or SciPy gives up.
+        """
         from scipy.integrate import solve_ivp  # here, so that the library's import does not wait for it
 
         expect(bool(torch.isfinite(x).all()), "x", "NaN or infinity", "finite numbers")

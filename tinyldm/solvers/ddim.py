@@ -28,7 +28,8 @@ def ddim(
 ) -> tuple[Tensor, None]:
     """Predict x0 and eps, put them together again at s; eta swaps a part of eps for fresh noise. Implements :eq:`ddim`.
 
-    eta 0 is deterministic, 1 has the variance of ``ddpm``.
+    eta 0 is deterministic, 1 has the variance of ``ddpm``. Raises ``ValueError`` for a negative eta, one that asks for more
+    noise than there is at s, and, unless eta is 0, for a step away from data.
     Source: Song et al., Denoising Diffusion Implicit Models (2021), equations 12 and 16.
     """
     expect(eta >= 0, "eta", eta, "a number >= 0 (0 = deterministic, 1 = ddpm's variance)")
@@ -49,6 +50,7 @@ def ddpm(
     """Ancestral sampling: draw x_s from the exact Gaussian q(x_s | x_t, x0) at the predicted x0. Implements :eq:`posterior`.
 
     Source: Ho et al., Denoising Diffusion Probabilistic Models (2020), equations 6 and 7, for any pair of times.
+    Raises ``ValueError`` unless s < t.
     """
     towards_data(t, s)
     x0, here, there = dynamics.predict(x, t).x0, dynamics.path.at(t), dynamics.path.at(s)

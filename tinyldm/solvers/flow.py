@@ -16,6 +16,7 @@ def on_path(predict: Predict, trained: Path, other: Path) -> Predict:
 
     At equal alpha/sigma the states of two paths differ by a factor only, so the model is asked at the time at which its own
     path has this ratio; where it has none, at the nearer end. predict: (x, t) -> ``Prediction`` on ``trained``.
+    What is returned raises ``ValueError`` for times outside [0, 1].
     Source: Karras et al. (2022), section 2 and appendix B; Kingma et al. (2021), section 5.1.
     """
     low, high = trained.lam(torch.tensor([trained.t_max, trained.t_min], dtype=torch.float64)).tolist()
@@ -34,7 +35,7 @@ def on_path(predict: Predict, trained: Path, other: Path) -> Predict:
 def coupling(dynamics: Dynamics, eps: Tensor, ts: Tensor, solver: Solver | Step) -> Tensor:
     """The data, (B, ...), to which the flow carries standard noise ``eps``: training on these pairs is reflow.
 
-    Implements :eq:`reflow`.
+    Implements :eq:`reflow`. eps: (B, ...). ts: falling times. Raises what ``sample`` raises.
     Source: Liu et al., Flow Straight and Fast (2022), section 2.1 and algorithm 1.
     """
     return sample(dynamics, dynamics.path.at(time_grid("ts", ts)[0]).sigma * eps, ts, solver)
@@ -45,8 +46,7 @@ def straightness(dynamics: Dynamics, x: Tensor, ts: Tensor, solver: Solver | Ste
 
     0 for a straight line.
     x: (B, ...), noise at ts[0]. ts: a fine falling grid. The mean is over time, by the trapezoidal rule.
-    Raises ``ValueError`` for times that do not fall.
-    Implements :eq:`straightness`.
+    Raises what ``sample`` and ``Dynamics.velocity`` raise. Implements :eq:`straightness`.
     Source: Liu et al. (2022), section 2.2, equation 6, there over the data's and noise's ends.
     """
     ts = time_grid("ts", ts)

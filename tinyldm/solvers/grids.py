@@ -100,8 +100,8 @@ def timesteps(path: Path, n: int, spacing: str = "trailing", offset: int = 0) ->
 
     A ``DiscreteVP`` is its own table; of another path the entries are its range cut into steps of 1/1000. spacing: "linspace"
     has both ends; "leading" counts up from entry ``offset`` and misses the noisiest ones; "trailing" counts down from the last
-    entry and misses the cleanest. Raises ``ValueError`` for an unknown spacing, more steps than entries, or an offset that
-    leads past the table.
+    entry and misses the cleanest. Raises ``ValueError`` for an unknown spacing, n < 1, more steps than entries, or an
+    offset that leads past the table.
     Source: Lin et al., Common Diffusion Noise Schedules and Sample Steps are Flawed (2024), table 2.
     """
     entries = path.steps if isinstance(path, DiscreteVP) else round((path.t_max - path.t_min) * 1000) + 1

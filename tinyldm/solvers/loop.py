@@ -27,6 +27,7 @@ class Solver:
         self.step = step
 
     def __call__(self, dynamics: Dynamics, x: Tensor, ts: Tensor, callback: Callback | None = None) -> Tensor:
+        """The state at ts[-1], (B, ...), from x at ts[0]. Nothing is checked here, see ``sample``."""
         memory, counts = None, asks(self.step, "left")
         for i in range(len(ts) - 1):
             step = partial(self.step, left=len(ts) - 2 - i) if counts else self.step
@@ -74,7 +75,8 @@ def sample(
     x: (B, ...), noise of standard deviation sigma(ts[0]). ts: falling times within the path's usable range; they may
     begin at 1 even where that range ends earlier, with a row and a solver that do not divide by alpha.
     solver: a ``Solver`` or a bare step. callback(i, s, x) sees the state after step i, at time s.
-    Raises ``ValueError`` for a grid that does not fall or leaves the range, ``FloatingPointError`` when the result is not finite.
+    Raises ``ValueError`` for x that are no floats, a grid that does not fall or leaves the range, or a solver that is none;
+    ``FloatingPointError`` when the result is not finite.
 
     >>> path, data = tl.VP(), tl.GaussianMixture(torch.ones(1), torch.tensor([[3.0]]), torch.tensor([0.1]))
     >>> tl.sample(tl.Dynamics(path, data.predict(path)), torch.randn(500, 1), tl.grid(path, 20), tl.ddim).mean().round()

@@ -28,6 +28,7 @@ def euler_maruyama(
     """One step of the reverse SDE: drift times s - t, which is negative, noise times sqrt(t - s).
 
     Implements :eq:`euler-maruyama`. eta: noise level of ``Dynamics.reverse``; 1 is Anderson's SDE, 0 is ``euler``.
+    Raises what ``Dynamics.reverse`` raises, and ``ValueError`` for a step away from data unless eta is 0.
     Source: Song et al. (2021), appendix E, in its simplest form.
     """
     h = (s - t).item()
@@ -53,9 +54,10 @@ def langevin(
     """One step of Langevin dynamics at time s: uphill along the score, and noise. It leaves p_s where it is.
 
     Implements :eq:`langevin`.
-    snr: step = 2 (snr sigma_s)^2, the ratio that Song et al. (2021, algorithms 4 and 5) measure on each sample taken at its
-    expectation, |eps| / |score| = sigma, so that a sample near a mode, where the score vanishes, is not thrown away.
-    On a falling grid this is annealed Langevin dynamics (Song and Ermon 2019, algorithm 1).
+    snr: step = 2 (snr sigma_s)^2, the ratio that Song et al. measure on each sample taken at its expectation,
+    |eps| / |score| = sigma, so that a sample near a mode, where the score vanishes, is not thrown away.
+    On a falling grid this is annealed Langevin dynamics. Raises ``ValueError`` for snr <= 0 or s without noise.
+    Source: Song et al. (2021), algorithms 4 and 5; Song and Ermon (2019), algorithm 1.
     """
     expect(snr > 0, "snr", snr, "a number > 0")
     step = 2 * (snr * dynamics.path.at(s).sigma) ** 2

@@ -92,7 +92,8 @@ class Flipbook:
 def flipbook(draw: Draw, *, zoom: int = 1, **controls: Sequence[Any]) -> Flipbook:
     """Every combination of the controls' values drawn beforehand: the sliders work in a page without kernel or network.
 
-    All pictures must have one size. The frames travel as one image, of which the page shows a part.
+    The frames travel as one image, of which the page shows a part.
+    Raises ``ValueError`` for no controls, one without values, or pictures of different sizes.
     """
     names, values = list(controls), [list(v) for v in controls.values()]
     expect(bool(values) and all(values), "controls", controls, "at least one control, and at least one value for each")

@@ -31,5 +31,8 @@ def load(name: str) -> Any:
 
 
 def card(name: str) -> dict[str, Any]:
-    """A model's card: data, command that made it, seed, time, measured quality."""
+    """A model's card: data, command that made it, seed, time, measured quality.
+
+    Raises ``ValueError`` for an unknown name, with the nearest one.
+    """
     return read_json(choose("name", name, _folders()) / "card.json")

@@ -18,7 +18,10 @@ SWEEPS = {"points": points_row, "digits": digits_row}
 
 
 def card(name: str) -> dict[str, Any]:
-    """What came with the library under this name, "points" or "digits": command, budgets, seconds, and the rows."""
+    """What came with the library under this name, "points" or "digits": command, budgets, seconds, and the rows.
+
+    Raises ``ValueError`` for another name.
+    """
     choose("name", name, SWEEPS)
     return read_json(HERE / f"{name}.json")
 
