@@ -22,6 +22,11 @@ FOLDED = {
     "hide-output": {"outputs_hidden": True},
     "hide-cell": {"source_hidden": True, "outputs_hidden": True},
 }
+PROMPTS = {  # what a folded cell says on the page, by how one of its tags begins
+    "solution-": ("Solution code", "Hide the solution code"),
+    "hide-input": ("Show the code", "Hide the code"),
+    "hide-output": ("Show the outcome", "Hide the outcome"),
+}
 ASKED = re.compile(r'check\("(\d\d-\d+)", (\w+)\)')
 CAPTION = re.compile(r"\*\*Figure \d+F?\.\d+\.\*\*")
 
@@ -94,8 +99,9 @@ def page(stem: str) -> NotebookNode:
         raise ValueError(f"book/{stem}.md has {len(wanted)} code cells, its notebook {len(have)}: make notebook-{stem}")
     for cell, ran in zip(cells, have, strict=True):
         cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
-        if any(tag.startswith("solution-") for tag in tags(cell)):
-            cell.metadata["mystnb"] = {"code_prompt_show": "Solution code", "code_prompt_hide": "Hide the solution code"}
+        for start, (show, hide) in PROMPTS.items():
+            if any(tag.startswith(start) for tag in tags(cell)):
+                cell.metadata["mystnb"] = {"code_prompt_show": show, "code_prompt_hide": hide}
     for cell, caption in pairwise(made.cells):
         if CAPTION.match(caption.source):  # what the caption says is what a screen reader should say
             said = plain(caption.source).split("\n\n")[0].replace("\n", " ").replace("*", "")

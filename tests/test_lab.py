@@ -2,12 +2,14 @@
 
 import ast
 import re
+import subprocess
 import sys
 from itertools import count
 from pathlib import Path
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from tinyldm.exercises import EXERCISES, assignment
@@ -164,6 +166,21 @@ def test_what_has_no_rule_is_refused(myst):
         plain(myst)
 
 
+def test_a_prediction_is_a_box_whose_outcome_is_folded(tmp_path):
+    extensions = str(ROOT / "book" / "_ext")
+    (tmp_path / "conf.py").write_text(
+        f"import sys\nsys.path.insert(0, {extensions!r})\n"
+        "extensions = ['myst_parser', 'sphinx_design', 'predict']\nmyst_enable_extensions = ['colon_fence']\n"
+    )
+    (tmp_path / "index.md").write_text("# One\n\n::::{predict}\nWhich?\n\n:::{outcome}\nThis.\n:::\n::::\n")
+    subprocess.run([sys.executable, "-m", "sphinx", "-q", "-W", ".", "html"], cwd=tmp_path, check=True)
+    box = BeautifulSoup((tmp_path / "html" / "index.html").read_text(encoding="utf-8"), "html.parser").select_one(".predict")
+    assert box.select_one(".admonition-title").get_text() == "Predict"
+    assert not box.details.has_attr("open")
+    assert box.details.summary.get_text().strip() == "Outcome"
+    assert "This." in box.details.get_text()
+
+
 @pytest.fixture
 def shelf(tmp_path, monkeypatch):
     """A book of one chapter with one cell that prints."""
@@ -176,6 +193,13 @@ def shelf(tmp_path, monkeypatch):
     printed = new_code_cell("print(1)", outputs=[new_output("stream", text="1\n")], execution_count=1)
     nbformat.write(new_notebook(cells=[printed]), tmp_path / "notebooks" / "01-one.ipynb")
     return tmp_path / "book" / "01-one.md"
+
+
+def test_a_folded_cell_says_what_it_hides(shelf):
+    shelf.write_text(shelf.read_text().replace("print(1)", ":tags: [hide-input]\n\nprint(1)"))
+    lab.main("01-one")
+    assert lab.code(read("01-one").cells)[0].metadata.jupyter == {"source_hidden": True}
+    assert lab.code(lab.page("01-one").cells)[0].metadata.mystnb["code_prompt_show"] == "Show the code"
 
 
 def test_outputs_stay_with_code_that_stays(shelf):

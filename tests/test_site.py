@@ -192,7 +192,7 @@ def test_every_figure_is_a_picture_that_shows_something(page, site):
 
 
 def test_a_figure_that_the_text_names_is_one_click_away(pages):
-    links = pages[Path("08-pf-ode-solvers.html")].select('p a[href="#fig-8-3"]')
+    links = pages[Path("08-pf-ode-solvers.html")].select('p a.reference[href="#fig-8-3"]')
     assert links
     assert {link.get_text() for link in links} == {"Figure 8.3"}
 
