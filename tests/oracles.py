@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from tinyldm import VP, Path, Prediction, RectifiedFlow
+from tinyldm import VP, DiscreteVP, Path, Prediction, RectifiedFlow
 
 
 class Trigonometric(Path):
@@ -22,6 +23,17 @@ class Trigonometric(Path):
 
 PATHS = {"VP": VP(), "gentle VP": VP(0.5, 6.0), "RectifiedFlow": RectifiedFlow(), "Trigonometric": Trigonometric()}
 ALL_PATHS = {"argvalues": PATHS.values(), "ids": PATHS.keys()}  # for pytest.mark.parametrize("path", **ALL_PATHS)
+
+
+SD = partial(DiscreteVP.from_betas, "scaled_linear", 0.00085, 0.012)
+ZERO = SD(zero_terminal_snr=True)
+TABLES = {
+    "linear": DiscreteVP.from_betas(),
+    "SD": SD(),
+    "zero terminal": ZERO,
+    "cosine": DiscreteVP.from_betas("cosine"),
+    "ten": DiscreteVP.from_betas("scaled_linear", 0.05, 0.5, steps=10),
+}
 
 
 def times(path, n):

@@ -6,20 +6,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from oracles import scalar
+from oracles import TABLES, ZERO, scalar
 from scipy.interpolate import PchipInterpolator
 
 from tinyldm import DiscreteVP, resolve, target
-
-SD = partial(DiscreteVP.from_betas, "scaled_linear", 0.00085, 0.012)
-ZERO = SD(zero_terminal_snr=True)
-TABLES = {
-    "linear": DiscreteVP.from_betas(),
-    "SD": SD(),
-    "zero terminal": ZERO,
-    "cosine": DiscreteVP.from_betas("cosine"),
-    "ten": DiscreteVP.from_betas("scaled_linear", 0.05, 0.5, steps=10),
-}
 
 CONFIGS = {
     "linear": {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02},

@@ -7,13 +7,11 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from oracles import times
+from oracles import TABLES, ZERO, times
 
-from tinyldm import VE, VP, CosineVP, Denoiser, DiscreteVP, LatentDiffusion, RectifiedFlow, SubVP, seeded
+from tinyldm import VE, VP, CosineVP, Denoiser, LatentDiffusion, RectifiedFlow, SubVP, seeded
 from tinyldm.path import PATHS as CLASSES
 
-SD = partial(DiscreteVP.from_betas, "scaled_linear", 0.00085, 0.012)
-ZERO = SD(zero_terminal_snr=True)
 CONTINUOUS = {
     "VP": VP(),
     "SubVP": SubVP(),
@@ -23,13 +21,6 @@ CONTINUOUS = {
     "CosineVP": CosineVP(),
     "CosineVP(0)": CosineVP(0.0),
     "RectifiedFlow": RectifiedFlow(),
-}
-TABLES = {
-    "linear": DiscreteVP.from_betas(),
-    "SD": SD(),
-    "zero terminal": ZERO,
-    "cosine": DiscreteVP.from_betas("cosine"),
-    "ten": DiscreteVP.from_betas("scaled_linear", 0.05, 0.5, steps=10),
 }
 PATHS = CONTINUOUS | TABLES
 continuous = pytest.mark.parametrize("name", CONTINUOUS)
