@@ -54,10 +54,11 @@ def written(cells: list[NotebookNode]) -> list[str]:
         if cell.cell_type == "markdown":
             sources.append(plain(cell.source))
             continue
-        names = [asked[tag] for tag in tags(cell) if tag in asked]
-        # where it is called, handed over or assigned, not the same word in a sentence
-        is_name = rf"(?<![\w.]){'|'.join(names)}(?=\(|\)| =)"
-        sources.append(re.sub(is_name, f"{names[0]}_solution", cell.source) if names else cell.source)
+        source = cell.source
+        for name in (asked[tag] for tag in tags(cell) if tag in asked):
+            # where it is called, handed over or assigned, not the same word in a sentence
+            source = re.sub(rf"(?<![\w.]){name}(?=\(|\)| =)", f"{name}_solution", source)
+        sources.append(source)
     return sources
 
 

@@ -11,8 +11,9 @@ from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
+from tinyldm.exercises.assignment import equation_numbers as numbered
+
 ROOT = Path(__file__).parents[1]
-FURTHER = "-further"  # how the name of a chapter's companion ends
 LABELLED = re.compile(r"^\$\$\n(.+?)\n\$\$ \(([\w-]+)\)$", re.M | re.S)
 
 
@@ -25,20 +26,10 @@ def equations() -> dict[str, tuple[str, str]]:
     return found
 
 
-def chapter_number(stem: str) -> str:
-    """What the numbers of a chapter's equations, figures and exercises begin with: 8, and 8F on its companion page."""
-    return f"{int(stem[:2])}{'F' * stem.endswith(FURTHER)}"
-
-
 @cache
 def equation_numbers() -> dict[str, str]:
     """label -> number, 8.3 for the third labelled equation of chapter 08."""
-    counted: Counter[str] = Counter()
-    numbers = {}
-    for label, (chapter, _) in equations().items():
-        counted[chapter] += 1
-        numbers[label] = f"{chapter_number(chapter)}.{counted[chapter]}"
-    return numbers
+    return numbered(ROOT / "book")
 
 
 def given_twice() -> list[str]:

@@ -8,7 +8,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from ledger import FURTHER, equation_numbers
+from ledger import equation_numbers
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
@@ -16,6 +16,9 @@ from myst_parser.config.main import MdParserConfig
 from myst_parser.parsers.mdit import create_md_parser
 from pybtex.database import BibliographyData, Entry, Person, parse_file
 from pybtex.richtext import Text
+
+from tinyldm.exercises import EXERCISES
+from tinyldm.exercises.assignment import FURTHER
 
 BOOK = Path(__file__).parent
 EXTENSIONS = {"colon_fence", "dollarmath", "amsmath", "deflist", "smartquotes"}  # the page's as well
@@ -59,8 +62,7 @@ def eq(label: str) -> str:
 
 def exercise_number(label: str) -> str:
     """Of the label ex-08-1: 8.1."""
-    chapter, k = label.removeprefix("ex-").split("-")
-    return f"{int(chapter)}.{k}"
+    return EXERCISES[label.removeprefix("ex-")].number
 
 
 def parted(content: str) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from tinyldm.exercises import names
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book"))
 
-from ledger import FURTHER, chapter_number  # noqa: E402
+from tinyldm.exercises.assignment import FURTHER, chapter_number  # noqa: E402
 
 CHAPTERS = sorted((ROOT / "book").glob("[0-9][0-9]-*.md"))
 IGNORED = "nbval-ignore-output"

@@ -174,7 +174,7 @@ def test_the_guide_is_asked_only_inside_the_interval(rng):
         asked.append(float(t))
         return on, off
 
-    led = Guidance(3.0, interval=(0.25, 0.75)).lead(FLOW, lambda x, t: on, pair)
+    led = Guidance(3.0, interval=(0.25, 0.75)).lead(FLOW, lambda x, t: on, lambda x, t: off, pair)
     for t in (0.1, 0.25, 0.5, 0.75, 0.9):
         p = led(x, torch.tensor(t, dtype=F64))
         torch.testing.assert_close(p.x0, 3 * on.x0 - 2 * off.x0 if 0.2 < t < 0.8 else on.x0)
@@ -183,9 +183,10 @@ def test_the_guide_is_asked_only_inside_the_interval(rng):
 
 def test_plain_guidance_is_the_formula(rng):
     x, t, on, off = both(FLOW, rng)
-    led = Guidance(3.0).lead(FLOW, lambda x, t: on, lambda x, t: (on, off))(x, t)
     by_hand = guided(lambda x, t: on, lambda x, t: off, 3.0)(x, t)
-    torch.testing.assert_close((led.x0, led.eps), (by_hand.x0, by_hand.eps))
+    for pair in (None, lambda x, t: (on, off)):
+        led = Guidance(3.0).lead(FLOW, lambda x, t: on, lambda x, t: off, pair)(x, t)
+        torch.testing.assert_close((led.x0, led.eps), (by_hand.x0, by_hand.eps))
 
 
 @pytest.mark.parametrize(

@@ -113,17 +113,20 @@ class Guidance:
         if not callable(self.form):
             choose("form", self.form, FORMS)
 
-    def lead(self, path: Path, conditional: Predict, pair: Pair) -> Predict:
-        """The led prediction. conditional: what is predicted where no leading is due; pair: see ``apart`` and ``together``."""
+    def lead(self, path: Path, conditional: Predict, unconditional: Predict, pair: Pair | None = None) -> Predict:
+        """The led prediction. pair: how both are asked, see ``apart`` (what happens if nothing is said) and ``together``."""
+        if self.form == "plain" and self.interval == (0, 1) and pair is None:
+            return guided(conditional, unconditional, self.scale)  # which asks one of them only where the other has no say
         if self.scale == 1:
             return conditional
+        ask = pair or apart(conditional, unconditional)
         form = self.form if callable(self.form) else FORMS[self.form]
         low, high = self.interval
 
         def predict(x: Tensor, t: Tensor) -> Prediction:
             if not low <= float(torch.as_tensor(t).max()) <= high:
                 return conditional(x, t)
-            return form(path, x, t, *pair(x, t), self.scale)
+            return form(path, x, t, *ask(x, t), self.scale)
 
         return predict
 

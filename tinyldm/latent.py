@@ -16,7 +16,7 @@ from .denoiser import Denoiser
 from .dynamics import Dynamics
 from .errors import choose, expect, in_range, whole_number
 from .files import atomic_folder, current, open_safetensors, read_json
-from .guidance import Guidance, apart, guided
+from .guidance import Guidance
 from .nn import Condition
 from .nn.packing import pack, unpack
 from .nn.weights import bare, load_state, open_state
@@ -88,11 +88,8 @@ class LatentDiffusion:
         path = self.denoiser.path
         ts = grid(path, steps, kind)
         noise = normal((n, *self.latent), generator, weight) * path.sigma(ts[0])
-        told_on, told_off = self.denoiser.given(on), self.denoiser.given(off)
-        if isinstance(guidance, Guidance):
-            predict = guidance.lead(path, told_on, apart(told_on, told_off))
-        else:
-            predict = guided(told_on, told_off, guidance)
+        how = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
+        predict = how.lead(path, self.denoiser.given(on), self.denoiser.given(off))
         return sample(Dynamics(path, predict), noise, ts, step)
 
     def _asked(self, argument: str, cond: Cond, n: int) -> Condition:

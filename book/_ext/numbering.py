@@ -8,12 +8,13 @@ import re
 from typing import Any
 
 from docutils import nodes
-from ledger import chapter_number
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
+
+from tinyldm.exercises.assignment import chapter_number
 
 CAPTION = re.compile(r"Figure (\d+F?\.\d+)\.")
 NAMED = re.compile(r"\b(figure|exercise)s?\s(\d+F?\.\d+)(?!\d)", re.I)

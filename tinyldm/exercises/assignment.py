@@ -18,6 +18,7 @@ from ..errors import expect
 from . import EXERCISES, names
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+FURTHER = "-further"  # how the name of a chapter's companion ends
 LABELLED = re.compile(r"^\$\$ \(([\w-]+)\)$", re.M)  # the last line of an equation that has a label
 
 
@@ -55,11 +56,16 @@ def _marks(grade_id: str, locked: bool = False, solution: bool = False, grade: b
     return {"nbgrader": marks | ({"points": points} if grade else {})}
 
 
+def chapter_number(stem: str) -> str:
+    """What the numbers of a chapter's equations, figures and exercises begin with: 8, and 8F on its companion page."""
+    return f"{int(stem[:2])}{'F' * stem.endswith(FURTHER)}"
+
+
 def equation_numbers(book: FilePath) -> dict[str, str]:
     """label -> number of the labelled equations of a folder of chapters, as the book counts them: 8.3 is chapter 08's third."""
     found: dict[str, str] = {}
     for chapter in sorted(book.glob("[0-9][0-9]-*.md")):
-        prefix = f"{int(chapter.stem[:2])}{'F' * chapter.stem.endswith('-further')}"
+        prefix = chapter_number(chapter.stem)
         labels = LABELLED.findall(re.sub(r"```.*?```", "", chapter.read_text(encoding="utf-8"), flags=re.S))
         found |= {label: f"{prefix}.{k}" for k, label in enumerate(labels, start=1)}
     return found

@@ -32,7 +32,7 @@ def learn_tokenizer(data: InMemory) -> Tokenizer:
 
 
 class BagOfWords(nn.Module):
-    """CLIP's rival: a text is the mean of its tokens' vectors, so that "left of" and "right of" are all it can know of order."""
+    """CLIP's rival: a text is the mean of its tokens' vectors, whatever their order."""
 
     def __init__(self, clip: CLIP) -> None:
         super().__init__()

@@ -1,47 +1,36 @@
 """Words and pictures in one space: a text encoder beside an encoder of pictures, trained to agree."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import expect, image_batch, whole_number
-from .config import Config
+from ..errors import image_batch, whole_number
+from .config import check_channels
 from .layers import Downsample, ResBlock
 from .text import TextConfig, TextEncoder
 
 
 @dataclass(frozen=True)
-class CLIPConfig(Config):
-    """A text encoder's sizes, by their names in ``TextConfig``; channels: the picture encoder's widths, the first at half the
-    picture's side, each other at half the side of the one before; projection: the dimensions of the common space.
+class CLIPConfig(TextConfig):
+    """A ``TextConfig`` for the words, whose projection leads to the common space; channels: the widths of the pictures' levels,
+    the first at half the picture's side, each other at half the side of the one before.
     """
 
-    vocabulary: int
-    width: int = 128
-    heads: int = 4
-    layers: int = 3
-    length: int = 16
     projection: int = 128
     in_channels: int = 3
     channels: tuple[int, ...] = (32, 64, 128)
     groups: int = 8
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         whole_number("projection", self.projection, 1)
         whole_number("in_channels", self.in_channels, 1)
-        expect(len(self.channels) > 0, "channels", self.channels, "at least one level")
-        for width in self.channels:
-            expect(width > 0 and width % self.groups == 0, "channels", self.channels, f"multiples of groups={self.groups}")
+        check_channels(self.channels, 1, self.groups)
 
-    @property
-    def text(self) -> TextConfig:
-        """The text encoder's own configuration."""
-        own = {field.name for field in fields(TextConfig)}
-        return TextConfig(**{name: value for name, value in self.as_dict().items() if name in own})
-
-    def build(self) -> "CLIP":
+    def build(self) -> Any:
         """The module, freshly initialised."""
         return CLIP(self)
 
@@ -75,7 +64,7 @@ class CLIP(nn.Module):
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__()
         self.config = config
-        self.text: TextEncoder = config.text.build()
+        self.text = TextEncoder(config)
         self.picture = PictureEncoder(config)
         self.log_scale = nn.Parameter(torch.tensor(0.07).log().neg())
 
