@@ -1,12 +1,13 @@
 """Rendered scenes: coloured shapes with a sentence that says what is where, drawn from signed distances."""
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from ..errors import whole_number
+from ..errors import expect, whole_number
 from ..runtime import seeded
 from .memory import InMemory
 
@@ -22,8 +23,13 @@ COLORS = {
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.55, 0.55, 0.55), "brown": (0.36, 0.24, 0.17)}
 RELATIONS = {"left of": (0, -1), "right of": (0, 1), "above": (1, 1), "below": (1, -1)}  # axis, and where on it the first is
 
+ONE = -1  # in ``facts``: there is no second object, and so no relation
 
 Outline = Callable[[Tensor, Tensor], Tensor]
+
+
+def _any_of(table: Iterable[str]) -> str:
+    return f"({'|'.join(table)})"
 
 
 def _polygon(corners: int, inner: float, turn: float = 0.0) -> Outline:
@@ -55,6 +61,9 @@ SHAPES: dict[str, Outline] = {  # signed distance to the outline, negative insid
     "star": _polygon(5, math.cos(2 * math.pi / 5) / math.cos(math.pi / 5)),  # drawn in one stroke
     "ring": lambda x, y: (torch.hypot(x, y) - 0.7).abs() - 0.22,
 }
+
+_OBJECT = f"an? {_any_of(COLORS)} {_any_of(SHAPES)}"
+SENTENCE = re.compile(f"{_OBJECT}(?: {_any_of(RELATIONS)} {_OBJECT})? on {_any_of(BACKGROUNDS)}")
 
 
 def _between(low: float, high: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -105,6 +114,25 @@ def _caption(looks: list[list[int]], relation: int, ground: int) -> str:
     names = [f"{list(COLORS)[color]} {list(SHAPES)[shape]}" for shape, color in looks]
     objects = [f"an {name}" if name[0] in "aeiou" else f"a {name}" for name in names]
     return f" {list(RELATIONS)[relation]} ".join(objects) + f" on {list(BACKGROUNDS)[ground]}"
+
+
+def facts(captions: Sequence[str]) -> Tensor:
+    """What captions of scenes say, (N, 6): shape and colour of the first object, relation, shape and colour of the second,
+    ground, each as its place in ``SHAPES``, ``COLORS``, ``RELATIONS`` and ``BACKGROUNDS``; -1 where there is no second object.
+
+    Raises ``ValueError`` for a sentence of another form.
+
+    >>> facts(["an orange star on grey", "a red ring above a blue cross on white"]).tolist()
+    [[4, 1, -1, -1, -1, 2], [5, 0, 2, 3, 4, 0]]
+    """
+    rows = []
+    for caption in captions:
+        said = SENTENCE.fullmatch(caption)
+        expect(said is not None, "captions", repr(caption), 'scenes such as "a red circle left of a blue square on grey"')
+        color, shape, relation, other_color, other_shape, ground = said.groups()  # type: ignore[union-attr]
+        tables = ((SHAPES, shape), (COLORS, color), (RELATIONS, relation), (SHAPES, other_shape), (COLORS, other_color))
+        rows.append([list(t).index(word) if word else ONE for t, word in (*tables, (BACKGROUNDS, ground))])
+    return torch.tensor(rows)
 
 
 def load_shapes(split: str, size: int | None = None, n: int = 2000, seed: int = 0, objects: int = 2) -> InMemory:

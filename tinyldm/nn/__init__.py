@@ -2,6 +2,7 @@
 
 from . import attention, layers, names, presets, tiling, weights
 from .autoencoder import AutoencoderConfig, AutoencoderKL
+from .classifier import Classifier, ClassifierConfig
 from .clip import CLIP, CLIPConfig
 from .condition import Condition, sdxl_vector
 from .controlnet import ControlNet, ControlNetConfig
@@ -23,6 +24,8 @@ __all__ = [
     "AutoencoderConfig",
     "AutoencoderKL",
     "CLIPConfig",
+    "Classifier",
+    "ClassifierConfig",
     "Condition",
     "ControlNet",
     "ControlNetConfig",

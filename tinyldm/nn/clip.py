@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import image_batch, whole_number
+from .classifier import PictureEncoder
 from .config import check_channels
-from .layers import Downsample, ResBlock
 from .text import TextConfig, TextEncoder
 
 
@@ -33,25 +33,6 @@ class CLIPConfig(TextConfig):
     def build(self) -> Any:
         """The module, freshly initialised."""
         return CLIP(self)
-
-
-class PictureEncoder(nn.Module):
-    """Residual blocks at ever smaller sides, then mean and maximum over what is left: (B, K, H, W) -> (B, projection)."""
-
-    def __init__(self, config: CLIPConfig) -> None:
-        super().__init__()
-        first, *others = config.channels
-        self.conv_in = nn.Conv2d(config.in_channels, first, 4, stride=2, padding=1)
-        levels: list[nn.Module] = [ResBlock(first, first, config.groups)]
-        for cin, cout in zip(config.channels, others):
-            levels += [Downsample(cin, both_sides=True), ResBlock(cin, cout, config.groups)]
-        self.levels = nn.Sequential(*levels)
-        self.norm = nn.GroupNorm(config.groups, config.channels[-1])
-        self.out = nn.Linear(2 * config.channels[-1], config.projection, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = F.silu(self.norm(self.levels(self.conv_in(x))))
-        return self.out(torch.cat([h.mean((2, 3)), h.amax((2, 3))], dim=1))  # how much there is, and whether there is any
 
 
 class CLIP(nn.Module):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import choose, expect
 from ..files import atomic_folder, current, open_safetensors, read_json
+from .classifier import ClassifierConfig
 from .clip import CLIPConfig
 from .config import Config
 from .controlnet import ControlNetConfig
@@ -32,6 +33,7 @@ from .unet import UNetConfig
 
 CLASSES: dict[str, type[Config]] = {  # our own networks by class, saved with our own names
     "CLIP": CLIPConfig,
+    "Classifier": ClassifierConfig,
     "ControlNet": ControlNetConfig,
     "FeatureNet": FeatureNetConfig,
     "MMDiT": MMDiTConfig,
