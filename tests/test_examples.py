@@ -21,6 +21,8 @@ SHOWN = {
     "sample": tl.sample,
     "resolve": tl.resolve,
     "target": tl.target,
+    "Text": tl.Text,
+    "Matcher": tl.text.Matcher,
 }
 
 
@@ -29,7 +31,8 @@ def test_an_example_runs_as_it_is_shown(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = tl.zoo.load("digits")
     model.save("model")
-    names = {"tl": tl, "torch": torch, "model": model}
+    tokenizer = tl.nn.Tokenizer.learn(["a red circle", "a blue square"])
+    names = {"tl": tl, "torch": torch, "model": model, "tokenizer": tokenizer}
     (test,) = doctest.DocTestFinder(recurse=False).find(SHOWN[name], name, globs=names)
     assert 1 <= len(test.examples) <= 3
     with torch.random.fork_rng(devices=[]):

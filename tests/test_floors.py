@@ -18,7 +18,7 @@ HOUSE = (  # the floors from the ground up; the one place where they are written
     "denoiser guidance dynamics",
     "solvers losses",
     "likelihood",
-    "space saved latent fingerprint train data metrics",
+    "space text saved latent fingerprint train data metrics",
     "zoo",
     "experiments",
     "viz exercises __main__",

@@ -50,7 +50,8 @@ def test_labels_may_be_said_in_plain_numbers(short, long, model):
         ([True, False, True], r"label: expected integers of shape \(B,\), got torch.bool"),
         (torch.tensor(1), r"label: expected integers of shape \(B,\), got torch.int64 of shape \(\)"),
         (torch.zeros(3, 1, dtype=torch.long), r"label: expected integers of shape \(B,\)"),
-        (["a", "b", "c"], "label: expected a tensor or a list of numbers, got list"),
+        (["a", "b", "c"], "{}: expected a Condition or labels: this model cannot read, got 'a'"),
+        (["a", 1, 2], "label: expected a tensor or a list of numbers, got list"),
     ],
     ids=repr,
 )

@@ -65,12 +65,12 @@ def test_a_card_tells_today_s_recipe():
 @pytest.mark.parametrize("name", zoo.names())
 def test_a_model_is_small_and_stored_in_half_precision(name):
     names = {p.name for p in folder(name).iterdir()}
-    (weights,) = names - {"card.json", "config.json"}
+    (weights,) = names - {"card.json", "config.json", "tokenizer.json"}
     assert weights in ("model.safetensors", "diffusion_pytorch_model.safetensors")
     with safe_open(folder(name) / weights, "pt") as file:
         assert {file.get_tensor(k).dtype for k in file.keys()} == {torch.float16}  # noqa: SIM118 - not a dict
     model = zoo.load(name)
-    for module in model.modules().values() if isinstance(model, tl.LatentDiffusion) else [model]:
+    for module in model.modules().values() if isinstance(model, tl.LatentDiffusion) else [getattr(model, "clip", model)]:
         assert not module.training
         assert {p.dtype for p in module.parameters()} == {torch.float32}
 

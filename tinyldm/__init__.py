@@ -44,6 +44,7 @@ from .solvers import (
     unipc,
 )
 from .space import LatentSpace
+from .text import Text
 
 __version__ = "0.1.0"
 
@@ -81,6 +82,7 @@ __all__ = [
     "RectifiedFlow",
     "Solver",
     "SubVP",
+    "Text",
     "aggregate_log_prob",
     "ddim",
     "ddpm",

@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     draw = command("sample", "draw pictures with a trained model")
     draw.add_argument("--model", default="digits", help="a name from 'list', or the folder of a run or a model (default: digits)")
     draw.add_argument("--label", help="which class, as a number or a name (default: each in turn)")
+    draw.add_argument("--text", help="what to show, in words, for a model that reads (default: anything)")
     draw.add_argument("--n", type=int, default=20, help="how many (default 20)")
     draw.add_argument("--steps", type=int, default=25, help="solver steps (default 25)")
     draw.add_argument("--solver", default="dpmpp_2m", help="euler, heun, ddim, ddpm or dpmpp_2m (the default)")
@@ -91,7 +92,7 @@ def _write(path: FilePath, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def _picture(model: LatentDiffusion, seed: int, out: FilePath, n: int = 100, label: int | None = None, **options: Any) -> None:
+def _picture(model: LatentDiffusion, seed: int, out: FilePath, n: int = 100, cond: Any = None, **options: Any) -> None:
     import torch
 
     from .runtime import seeded
@@ -99,8 +100,8 @@ def _picture(model: LatentDiffusion, seed: int, out: FilePath, n: int = 100, lab
 
     n = whole_number("n", n, 1)
     classes = getattr(model.denoiser.net.config, "classes", 0)
-    cond = torch.arange(n) % classes if label is None and classes else label
-    images = model.sample(n, cond, generator=seeded(seed), **{"guidance": 1.5, **_grid(model.denoiser.path), **options})
+    asked = torch.arange(n) % classes if cond is None and classes else cond
+    images = model.sample(n, asked, generator=seeded(seed), **{"guidance": 1.5, **_grid(model.denoiser.path), **options})
     save_png(images, out)
     print(f"wrote {out}")
 
@@ -124,8 +125,9 @@ def _sample(args: argparse.Namespace) -> None:
     whole = isinstance(model, LatentDiffusion)
     expect(whole, "model", args.model, "a latent diffusion model; this is a single network, which draws nothing by itself")
     options = {"steps": args.steps, "solver": args.solver, "guidance": args.guidance}
-    label = _label(args.label, folder / CLASSES)
-    _picture(model.to(device()), args.seed, FilePath(args.out), args.n, label, **options)
+    expect(args.text is None or args.label is None, "text", f"{args.text!r} and label={args.label!r}", "only one of the two")
+    cond = args.text if args.text is not None else _label(args.label, folder / CLASSES)
+    _picture(model.to(device()), args.seed, FilePath(args.out), args.n, cond, **options)
 
 
 def _label(given: str | None, file: FilePath) -> int | None:

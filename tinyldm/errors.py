@@ -1,6 +1,6 @@
 """How the library says no: name the argument, what was given, what was expected."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral
 from typing import TypeVar
@@ -11,6 +11,13 @@ from torch import Tensor
 T = TypeVar("T")
 
 
+def nearest(name: object, known: Iterable[object]) -> str | None:
+    """The known name that looks most like a given one, whatever its case; None where nothing is known."""
+    lower = {str(one).lower(): str(one) for one in known}
+    near = get_close_matches(str(name).lower(), lower, n=1, cutoff=0.0)
+    return lower[near[0]] if near else None
+
+
 def choose(argument: str, name: object, table: Mapping[str, T]) -> T:
     """Look ``name`` up in ``table``; an unknown name is refused with the nearest known one.
 
@@ -18,9 +25,8 @@ def choose(argument: str, name: object, table: Mapping[str, T]) -> T:
     """
     if isinstance(name, str) and name in table:
         return table[name]
-    lower = {str(known).lower(): known for known in table}
-    near = get_close_matches(str(name).lower(), lower, n=1, cutoff=0.0)
-    hint = f"; did you mean {lower[near[0]]!r}?" if near else ""
+    near = nearest(name, table)
+    hint = "" if near is None else f"; did you mean {near!r}?"
     raise ValueError(f"{argument}={name!r} is unknown{hint} (known: {', '.join(map(str, table))})")
 
 

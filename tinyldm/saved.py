@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from .errors import choose, expect
-from .nn import AutoencoderConfig, AutoencoderKL
+from .nn import AutoencoderConfig, AutoencoderKL, Tokenizer
 from .nn.config import Config
 from .nn.weights import CLASSES, bare, build
 from .path import PATHS, Path
 from .prediction import PARAMETRISATIONS, Row
+from .text import Text
 
 PLAIN = (bool, int, float, str, type(None))  # what a number of an own path may be, besides tensors and lists of these
 
@@ -61,6 +62,13 @@ def describe_parametrisation(parametrisation: str | Row) -> str:
     return str(parametrisation)
 
 
+def describe_text(text: Text) -> dict[str, Any]:
+    """Its encoder and its tokenizer. Raises ``ValueError`` for an own class of tokenizer."""
+    kind = type(text.tokenizer)
+    expect(kind is Tokenizer, "text.tokenizer", kind.__name__, "the library's own Tokenizer: another one cannot be saved")
+    return {"encoder": describe_network(text.encoder), "tokenizer": text.tokenizer.as_dict()}
+
+
 def remake_path(said: Mapping[str, Any], given: Path | None) -> Path:
     """The path that ``describe_path`` described: made, or if it is an own one the ``given`` one, checked against it.
 
@@ -89,6 +97,18 @@ def remake_network(argument: str, said: Mapping[str, Any], given: nn.Module | No
     kind = said.get("_class_name", "AutoencoderKL" if argument == "autoencoder" else "UNet")  # what is said of others
     expect(given is None, argument, type(given).__name__, f"None: this model was saved with the library's own {kind}")
     return AutoencoderConfig.from_dict(said).build() if kind == "AutoencoderKL" else build({**said, "_class_name": kind})
+
+
+def remake_text(said: Mapping[str, Any] | None, given: nn.Module | None) -> Text | None:
+    """The part that reads which ``describe_text`` described, if there is one; its encoder is to be filled.
+
+    given: an own encoder. Raises ``ValueError`` as ``remake_network`` and ``Text`` do.
+    """
+    if said is None:
+        expect(given is None, "encoder", type(given).__name__, "None: this model was saved without a part that reads")
+        return None
+    expect(said.keys() == {"encoder", "tokenizer"}, "text", sorted(said), "an encoder and a tokenizer")
+    return Text(Tokenizer.from_dict(said["tokenizer"]), remake_network("encoder", said["encoder"], given))
 
 
 def _checked(argument: str, said: Mapping[str, Any], given: Any, describe: Callable[[Any], dict], base: type) -> Any:

@@ -1,6 +1,6 @@
 """Words and pictures in one space: a text encoder beside an encoder of pictures, trained to agree."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -30,6 +30,11 @@ class CLIPConfig(TextConfig):
         whole_number("in_channels", self.in_channels, 1)
         check_channels(self.channels, 1, self.groups)
 
+    @property
+    def text(self) -> TextConfig:
+        """What of it is about the words."""
+        return TextConfig(**{field.name: getattr(self, field.name) for field in fields(TextConfig)})
+
     def build(self) -> Any:
         """The module, freshly initialised."""
         return CLIP(self)
@@ -45,7 +50,7 @@ class CLIP(nn.Module):
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__()
         self.config = config
-        self.text = TextEncoder(config)
+        self.text = TextEncoder(config.text)
         self.picture = PictureEncoder(config)
         self.log_scale = nn.Parameter(torch.tensor(0.07).log().neg())
 

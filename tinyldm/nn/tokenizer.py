@@ -1,9 +1,12 @@
 """Text as numbers: byte-pair encoding, learned from the sentences at hand, with a start, an end, and nothing unknown."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
@@ -82,11 +85,15 @@ class Tokenizer:
         return [token for piece in PIECES.findall(text) for token in self._spell(piece)]
 
     def _spell(self, piece: str) -> list[int]:
-        tokens, order = list(piece.encode()), {pair: n for n, pair in enumerate(self.merges)}
-        while pairs := [pair for pair in pairwise(tokens) if pair in order]:
-            first = min(pairs, key=order.__getitem__)  # merges are made in the order in which they were learned
-            tokens = _merged(tokens, first, BYTES + order[first])
+        tokens = list(piece.encode())
+        while pairs := [pair for pair in pairwise(tokens) if pair in self._order]:
+            first = min(pairs, key=self._order.__getitem__)  # merges are made in the order in which they were learned
+            tokens = _merged(tokens, first, BYTES + self._order[first])
         return tokens
+
+    @cached_property
+    def _order(self) -> dict[tuple[int, int], int]:
+        return {pair: n for n, pair in enumerate(self.merges)}
 
     def decode(self, tokens: Sequence[int] | Tensor) -> str:
         """The text of tokens; start and end are left out. Raises ``ValueError`` for a number that is no token."""
@@ -126,6 +133,11 @@ class Tokenizer:
         """Which of the tokens (B, L) say something: all up to the first end token, (B, L) bool."""
         ended = (ids == self.end).long().cumsum(1)
         return (ended - (ids == self.end).long()) == 0
+
+    @property
+    def digest(self) -> str:
+        """Tells one tokenizer from another: 16 hexadecimal digits of a hash of its fields."""
+        return sha256(json.dumps(self.as_dict()).encode()).hexdigest()[:16]
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values."""

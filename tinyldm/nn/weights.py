@@ -29,6 +29,7 @@ from .names import OWN, canonical, names, spoken
 from .points import MLPConfig, PointCoderConfig
 from .quantizer import QuantizerConfig
 from .text import TextConfig
+from .tokenizer import Tokenizer
 from .unet import UNetConfig
 
 CLASSES: dict[str, type[Config]] = {  # our own networks by class, saved with our own names
@@ -189,10 +190,18 @@ def from_pretrained(folder: str | os.PathLike, dtype: torch.dtype = torch.float3
     return module.eval()
 
 
-def save_pretrained(module: nn.Module, folder: str | os.PathLike, dtype: torch.dtype | None = None, **facts: Any) -> None:
-    """Write ``config.json`` and one safetensors file, both or neither; diffusers can load its own kinds of network.
+def save_pretrained(
+    module: nn.Module,
+    folder: str | os.PathLike,
+    dtype: torch.dtype | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+    **facts: Any,
+) -> None:
+    """Write ``config.json`` and one safetensors file, all or nothing; diffusers can load its own kinds of network.
 
-    dtype: store the weights in another type. facts: what diffusers' configuration says besides, such as
+    dtype: store the weights in another type. tokenizer: the one that a network which reads has been trained with, written
+    beside it, for ``tokenizer_of``. facts: what diffusers' configuration says besides, such as
     ``scaling_factor`` (without it, diffusers takes an autoencoder's to be 0.18215). Raises ``ValueError`` for a class
     that is not known, another fact, or a folder that holds other weights.
     """
@@ -211,9 +220,24 @@ def save_pretrained(module: nn.Module, folder: str | os.PathLike, dtype: torch.d
         for name, t in module.state_dict().items()
     }
     with atomic_folder(folder) as fresh:
-        save_file(state, fresh / file, {"format": "pt"})
+        save_file(state, fresh / file, {"format": "pt"} | ({"tokenizer": tokenizer.digest} if tokenizer else {}))
         text = json.dumps({**config, **facts}, indent=2)
         (fresh / "config.json").write_text(text + "\n", encoding="utf-8")
+        if tokenizer:
+            (fresh / "tokenizer.json").write_text(json.dumps(tokenizer.as_dict()) + "\n", encoding="utf-8")
+
+
+def tokenizer_of(folder: str | os.PathLike) -> Tokenizer:
+    """The tokenizer that ``save_pretrained`` wrote beside a network.
+
+    Raises ``FileNotFoundError`` when there is none, ``ValueError`` for one that these weights have not been saved with.
+    """
+    file, weights = current(folder, "tokenizer.json"), _weights(FilePath(folder).expanduser())
+    tokenizer = Tokenizer.from_dict(read_json(file))
+    with open_safetensors(weights) as opened:
+        saved = (opened.metadata() or {}).get("tokenizer")
+    expect(tokenizer.digest == saved, "tokenizer", f"{tokenizer.digest} in {file}", f"the one that {weights} tells of, {saved}")
+    return tokenizer
 
 
 def _written(module: nn.Module) -> dict[str, Any]:

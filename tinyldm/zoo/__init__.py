@@ -7,6 +7,7 @@ from ..errors import choose
 from ..files import read_json
 from ..latent import LatentDiffusion
 from ..nn.weights import from_pretrained
+from ..text import Matcher
 
 HERE = FilePath(__file__).parent
 
@@ -21,13 +22,15 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Any:
-    """A trained model by name, in float32 on the CPU: a latent diffusion model, or a single network.
+    """A trained model by name, in float32 on the CPU: a latent diffusion model, a CLIP as a ``Matcher``, or a single network.
 
     Raises ``ValueError`` for an unknown name, with the nearest one.
     """
     folder = choose("name", name, _folders())
-    single = "_class_name" in read_json(folder / "config.json")
-    return from_pretrained(folder) if single else LatentDiffusion.load(folder)
+    kind = read_json(folder / "config.json").get("_class_name")
+    if kind == "CLIP":
+        return Matcher.load(folder)
+    return from_pretrained(folder) if kind else LatentDiffusion.load(folder)
 
 
 def card(name: str) -> dict[str, Any]:
