@@ -28,7 +28,7 @@ NETWORKS = (  # the storeys inside nn
     "condition layers positions",
     "attention",
     "autoencoder points unet mmdit quantizer discriminator features text",
-    "controlnet clip",
+    "adapter controlnet clip",
     "foreign tiling",
     "names presets",
     "weights",

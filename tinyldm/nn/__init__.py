@@ -1,6 +1,7 @@
 """The networks: small instances of the real architectures, one configuration dataclass each."""
 
 from . import attention, layers, names, presets, tiling, weights
+from .adapter import Adapter, AdapterConfig, sum_residuals
 from .autoencoder import AutoencoderConfig, AutoencoderKL
 from .clip import CLIP, CLIPConfig
 from .condition import Condition, sdxl_vector
@@ -20,6 +21,8 @@ from .unet import UNet, UNetConfig
 __all__ = [
     "CLIP",
     "MLP",
+    "Adapter",
+    "AdapterConfig",
     "AutoencoderConfig",
     "AutoencoderKL",
     "CLIPConfig",
@@ -52,6 +55,7 @@ __all__ = [
     "presets",
     "sdxl_vector",
     "sinusoids",
+    "sum_residuals",
     "tiling",
     "unpack",
     "weights",

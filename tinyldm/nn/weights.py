@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import choose, expect
 from ..files import atomic_folder, current, open_safetensors, read_json
+from .adapter import AdapterConfig
 from .clip import CLIPConfig
 from .config import Config
 from .controlnet import ControlNetConfig
@@ -31,6 +32,7 @@ from .text import TextConfig
 from .unet import UNetConfig
 
 CLASSES: dict[str, type[Config]] = {  # our own networks by class, saved with our own names
+    "Adapter": AdapterConfig,
     "CLIP": CLIPConfig,
     "ControlNet": ControlNetConfig,
     "FeatureNet": FeatureNetConfig,
