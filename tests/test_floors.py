@@ -27,7 +27,7 @@ NETWORKS = (  # the storeys inside nn
     "config sinusoids packing tokenizer",
     "condition layers positions",
     "attention",
-    "autoencoder points unet mmdit quantizer discriminator features text",
+    "attention_maps autoencoder points unet mmdit quantizer discriminator features text",
     "adapter controlnet clip",
     "foreign tiling",
     "names presets",

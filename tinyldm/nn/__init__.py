@@ -2,6 +2,7 @@
 
 from . import attention, layers, names, presets, tiling, weights
 from .adapter import Adapter, AdapterConfig, sum_residuals
+from .attention_maps import attention_maps, attention_weights, word_maps
 from .autoencoder import AutoencoderConfig, AutoencoderKL
 from .clip import CLIP, CLIPConfig
 from .condition import Condition, sdxl_vector
@@ -47,6 +48,8 @@ __all__ = [
     "VGG16Features",
     "VectorQuantizer",
     "attention",
+    "attention_maps",
+    "attention_weights",
     "decode_tiled",
     "encode_tiled",
     "layers",
@@ -59,4 +62,5 @@ __all__ = [
     "tiling",
     "unpack",
     "weights",
+    "word_maps",
 ]
