@@ -1,6 +1,8 @@
 """The networks: small instances of the real architectures, one configuration dataclass each."""
 
 from . import attention, layers, names, presets, tiling, weights
+from .adapter import Adapter, AdapterConfig, sum_residuals
+from .attention_maps import attention_maps, attention_weights, word_maps
 from .autoencoder import AutoencoderConfig, AutoencoderKL
 from .classifier import Classifier, ClassifierConfig
 from .clip import CLIP, CLIPConfig
@@ -21,6 +23,8 @@ from .unet import UNet, UNetConfig
 __all__ = [
     "CLIP",
     "MLP",
+    "Adapter",
+    "AdapterConfig",
     "AutoencoderConfig",
     "AutoencoderKL",
     "CLIPConfig",
@@ -47,6 +51,8 @@ __all__ = [
     "VGG16Features",
     "VectorQuantizer",
     "attention",
+    "attention_maps",
+    "attention_weights",
     "decode_tiled",
     "encode_tiled",
     "layers",
@@ -55,7 +61,9 @@ __all__ = [
     "presets",
     "sdxl_vector",
     "sinusoids",
+    "sum_residuals",
     "tiling",
     "unpack",
     "weights",
+    "word_maps",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import expect, image_batch, whole_number
 from .condition import Condition
+from .layers import silent
 from .unet import Descent, UNet, UNetSizes
 
 
@@ -41,13 +42,6 @@ class ControlNetConfig(UNetSizes):
         return ControlNet(self)
 
 
-def _zeros(layer: nn.Conv2d) -> nn.Conv2d:
-    """A convolution that begins by saying nothing."""
-    for p in layer.parameters():
-        nn.init.zeros_(p)
-    return layer
-
-
 class Hint(nn.Module):
     """A picture as features of the size of x: (B, channels, f*H, f*W) -> (B, width, H, W). Zero before training."""
 
@@ -58,7 +52,7 @@ class Hint(nn.Module):
         for cin, cout in pairwise(widths):
             self.blocks.append(nn.Conv2d(cin, cin, 3, padding=1))
             self.blocks.append(nn.Conv2d(cin, cout, 3, padding=1, stride=2))
-        self.conv_out = _zeros(nn.Conv2d(widths[-1], width, 3, padding=1))
+        self.conv_out = silent(nn.Conv2d(widths[-1], width, 3, padding=1))
 
     def forward(self, hint: Tensor) -> Tensor:
         h = F.silu(self.conv_in(hint))
@@ -79,7 +73,7 @@ class ControlNet(Descent):
         super().__init__(config)
         self.hint = Hint(config.hint_channels, config.hint_widths, config.channels[0])
         widths = [*self.skips, config.channels[-1]]
-        self.zeros = nn.ModuleList(_zeros(nn.Conv2d(width, width, 1)) for width in widths)
+        self.zeros = nn.ModuleList(silent(nn.Conv2d(width, width, 1)) for width in widths)
 
     @classmethod
     def copy_of(cls, unet: UNet, hint_channels: int = 3, hint_widths: tuple[int, ...] = (16, 32, 96, 256)) -> Self:

@@ -42,6 +42,13 @@ class ResBlock(nn.Module):
         return self.skip(x) + self.conv2(F.silu(h))
 
 
+def silent(layer: nn.Conv2d) -> nn.Conv2d:
+    """The same convolution, which begins by saying nothing: its weights and biases are zero."""
+    for p in layer.parameters():
+        nn.init.zeros_(p)
+    return layer
+
+
 class Downsample(nn.Module):
     """A 3x3 convolution with stride 2, (B, C, H, W) -> (B, C, H/2, W/2).
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import choose, expect
 from ..files import atomic_folder, current, open_safetensors, read_json
+from .adapter import AdapterConfig
 from .classifier import ClassifierConfig
 from .clip import CLIPConfig
 from .config import Config
@@ -33,6 +34,7 @@ from .tokenizer import Tokenizer
 from .unet import UNetConfig
 
 CLASSES: dict[str, type[Config]] = {  # our own networks by class, saved with our own names
+    "Adapter": AdapterConfig,
     "CLIP": CLIPConfig,
     "Classifier": ClassifierConfig,
     "ControlNet": ControlNetConfig,
