@@ -101,12 +101,10 @@ def described(scenes: InMemory, text: Text, space: LatentSpace | None = None, se
 
 def scenes_told(n: int, split: str, text: Text, space: LatentSpace | None = None, seed: int = 0) -> tuple[Columns, list[str]]:
     """n scenes, half of them with one object and half with two, as ``described`` gives them, and their captions."""
-    parts = [load("shapes", split, n=n // 2, seed=seed, objects=k) for k in (1, 2)]
-    both = InMemory({
-        name: torch.cat([p.tensors[name] for p in parts]) if name != "caption" else parts[0].tensors[name] + parts[1].tensors[name]
-        for name in ("image", "mask", "edges", "caption")
-    })  # fmt: skip
-    return described(both, text, space, seed), both.tensors["caption"]
+    parts = [load("shapes", split, n=n // 2, seed=seed, objects=k).tensors for k in (1, 2)]
+    captions = [caption for part in parts for caption in part["caption"]]
+    pictures = {name: torch.cat([part[name] for part in parts]) for name in ("image", "mask", "edges")}
+    return described(InMemory({**pictures, "caption": captions}), text, space, seed), captions
 
 
 def nothing_of(slots: Columns, text: Text) -> Condition | None:
