@@ -216,16 +216,10 @@ def test_a_folder_brings_back_the_part_that_reads(reader, tmp_path):
         assert torch.equal(tensor, reader.text.encoder.state_dict()[name].half().float())
 
 
-def swapped(words):
-    """Another tokenizer of the same size."""
-    return lambda c: c["text"]["tokenizer"].update(words=words)
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (swapped([]), "text.tokenizer: expected the one that .*model.safetensors tells of, [0-9a-f]{16}, got [0-9a-f]{16} in"),
-        (lambda c: c["text"]["tokenizer"]["merges"].reverse(), "tokenizer: expected|merges: expected"),
+        (lambda c: c["text"]["tokenizer"].update(words=[]), r"text.tokenizer: expected the one .* \w{16}, got \w{16} in"),
         (lambda c: c["text"]["tokenizer"].update(length=9), "text.tokenizer: expected the one"),
         (lambda c: c["text"]["tokenizer"]["merges"].pop(), "tokenizer: expected .*, the vocabulary of the encoder"),
         (lambda c: c["text"]["tokenizer"].pop("words"), "tokenizer: expected merges, length and words"),
