@@ -58,6 +58,17 @@ def test_given_fixes_the_condition():
     assert torch.equal(fixed.eps, direct.eps)
 
 
+def test_a_condition_of_one_sample_serves_any_batch(build, unet_config, rng):
+    denoiser, x = Denoiser(build(unet_config), VP(), "v"), torch.randn(3, 2, 4, 4, generator=rng)
+    t, one = torch.tensor(0.5), Condition([2])
+    velocity = denoiser.dynamics(one).velocity
+    for ask in (lambda x: denoiser.output(x, t, one), lambda x: denoiser(x, t, one).x0, lambda x: velocity(x, t)):
+        torch.testing.assert_close(ask(x), torch.cat([ask(alone[None]) for alone in x]))
+    assert not torch.allclose(denoiser.output(x, t, one), denoiser.output(x, t))
+    with pytest.raises(ValueError, match="cond: expected one of 3, or of 1 for all, got a batch of 2"):
+        denoiser(x, t, Condition([0, 1]))
+
+
 def test_a_row_may_be_a_function_and_an_unknown_name_is_refused_at_once():
     rows = Denoiser(Recorder(torch.ones(1, 2)), VP(), lambda path, t: (torch.ones_like(t), torch.zeros_like(t)))
     assert rows(torch.zeros(1, 2), torch.tensor(0.5)).x0.tolist() == [[1.0, 1.0]]

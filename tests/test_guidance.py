@@ -161,6 +161,23 @@ def test_one_call_of_twice_the_batch_is_two_calls(case, t, rng):
     assert not torch.allclose(one[0].x0, one[1].x0)
 
 
+@pytest.mark.parametrize("case", CONDITIONS)
+@pytest.mark.parametrize("alone", [(0,), (1,), (0, 1)], ids=["on", "off", "both"])
+def test_one_sample_s_condition_serves_both_halves_of_the_batch(alone, case, rng):
+    config, *conditions = CONDITIONS[case]
+    model, x, t = denoiser(config), torch.randn(3, 2, 8, 8, generator=rng), torch.tensor(0.3)
+    short = [cond[0] if i in alone else cond for i, cond in enumerate(conditions)]
+    full = [cond[0].repeat(3) if i in alone else cond for i, cond in enumerate(conditions)]
+    with torch.no_grad():
+        for mine, other in zip(together(model, *short)(x, t), together(model, *full)(x, t)):
+            assert torch.equal(mine.x0, other.x0)
+
+
+def test_conditions_of_different_slots_are_refused_before_the_first_step():
+    with pytest.raises(ValueError, match="other: expected the same slots filled"):
+        together(denoiser(LABELS), Condition([1]), Condition())
+
+
 def test_conditions_that_fill_different_slots_are_not_joined():
     with pytest.raises(ValueError, match="other: expected the same slots filled, got label in only one of them"):
         Condition([1]).joined(Condition())

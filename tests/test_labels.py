@@ -44,7 +44,7 @@ def test_labels_may_be_said_in_plain_numbers(short, long, model):
         ("seven", "{}: expected a Condition.*got 'seven'"),
         (3, r"{}.label: expected values in \[0, 2\]"),
         (-1, r"{}.label: expected values in \[0, 2\]"),
-        ([0, 1], "{}.label: expected 3, one for each image, got 2 labels"),
+        ([0, 1], "{}: expected one of 3, or of 1 for all, got a batch of 2"),
         ([0, 1, 3], r"{}.label: expected values in \[0, 2\]"),
         ([0, 1, 0.5], r"label: expected integers of shape \(B,\), got torch.float32"),
         ([True, False, True], r"label: expected integers of shape \(B,\), got torch.bool"),

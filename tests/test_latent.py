@@ -170,6 +170,14 @@ def test_guidance_runs_from_unconditional_through_conditional(model):
     assert not torch.equal(strong, plain)
 
 
+def test_conditions_of_one_sample_serve_all_pictures(model):
+    def draw(cond, other):
+        return model.sample_latents(3, cond, unconditional=other, steps=2, guidance=2.0, generator=seeded(0))
+
+    for cond, other in ((Condition([1]), Condition([2])), ([1], [2]), (Condition([1]), [2, 2, 2]), (1, Condition([2]))):
+        assert torch.equal(draw(cond, other), draw([1, 1, 1], [2, 2, 2]))
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -177,7 +185,8 @@ def test_guidance_runs_from_unconditional_through_conditional(model):
         ({"steps": 0}, "steps: expected a whole number >= 1"),
         ({"cond": Condition(torch.tensor([0, 3]))}, r"cond.label: expected values in \[0, 2\]"),
         ({"cond": Condition(torch.tensor([-1, 0]))}, r"cond.label: expected values in \[0, 2\]"),
-        ({"cond": Condition(torch.tensor([0]))}, "cond.label: expected 2, one for each image, got 1 labels"),
+        ({"cond": Condition([0, 1, 2])}, "cond: expected one of 2, or of 1 for all, got a batch of 3"),
+        ({"unconditional": Condition(vector=torch.ones(3, 1))}, "unconditional: expected one of 2, or of 1 for all"),
         ({"solver": "dpmpp2m"}, "solver='dpmpp2m' is unknown; did you mean 'dpmpp_2m'"),
         ({"kind": "lambda"}, "kind='lambda' is unknown; did you mean 'lam'"),
         ({"guidance": -1.0}, "scale: expected a number >= 0"),

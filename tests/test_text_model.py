@@ -154,8 +154,8 @@ def test_a_network_that_wants_a_vector_too_is_given_one(reader):
 @pytest.mark.parametrize(
     ("cond", "options", "said"),
     [
-        (["a", "a", "a"], {}, "cond: expected 2, one for each image, got 3 texts"),
-        ("a", {"unconditional": ["a"], "guidance": 2.0}, "unconditional: expected 2, one for each image, got 1 texts"),
+        (["a", "a", "a"], {}, "cond: expected one of 2, or of 1 for all, got a batch of 3"),
+        ("a", {"unconditional": ["a"] * 3, "guidance": 2.0}, "unconditional: expected one of 2, or of 1 for all"),
         ("a dinosaur", {}, "texts: expected only the 8 words .* got 'dinosaur'"),
         ("a", {"unconditional": "dinosaurs", "guidance": 2.0}, "texts: .* got 'dinosaurs'"),
     ],

@@ -38,14 +38,15 @@ class Denoiser:
             choose("parametrisation", self.parametrisation, PARAMETRISATIONS)
 
     def output(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
-        """The network's raw output y, (B, ...). t: () or (B,)."""
+        """The network's raw output y, (B, ...). t: () or (B,). cond: of batch B, or of 1 for all samples."""
         clock = self.path.clock(t).to(x.device, torch.promote_types(x.dtype, torch.float32)).expand(len(x))
-        return self.net(self.path.network_input(x, t), clock, cond or Condition())
+        return self.net(self.path.network_input(x, t), clock, (cond or Condition()).broadcast(len(x)))
 
     def __call__(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Prediction:
         """Predict x0 and eps, both (B, ...), from noisy x at time t in [0, 1].
 
-        x: (B, ...). t: () or (B,). Raises what ``resolve`` raises, and what the network does.
+        x: (B, ...). t: () or (B,). cond: see ``output``. Raises ``ValueError`` for a condition of another batch, what ``resolve``
+        raises, and what the network does.
         """
         t = torch.as_tensor(t)
         return resolve(self.parametrisation, self.path, x, t, self.output(x, t, cond))

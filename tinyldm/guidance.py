@@ -137,11 +137,14 @@ def apart(conditional: Predict, unconditional: Predict) -> Pair:
 
 
 def together(denoiser: Denoiser, on: Condition, off: Condition) -> Pair:
-    """Both predictions by one call of twice the batch. Raises ``ValueError`` for conditions that fill different slots."""
-    both = on.joined(off)
+    """Both predictions by one call of twice the batch.
+
+    on, off: of the batch of x, or of 1. Raises ``ValueError`` for conditions that fill different slots.
+    """
+    on.joined(off)  # refuses now, not in the first step
 
     def pair(x: Tensor, t: Tensor) -> tuple[Prediction, Prediction]:
-        times = torch.as_tensor(t)
+        times, both = torch.as_tensor(t), on.broadcast(len(x)).joined(off.broadcast(len(x)))
         p = denoiser(torch.cat([x, x]), torch.cat([times, times]) if times.ndim else times, both)
         (x0, other_x0), (eps, other_eps) = p.x0.chunk(2), p.eps.chunk(2)
         return Prediction(x0, eps), Prediction(other_x0, other_eps)

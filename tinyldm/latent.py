@@ -97,9 +97,9 @@ class LatentDiffusion:
         (labels: an array or a tensor too). guidance: a scale, see ``guided``, or a ``Guidance`` with its interval and form;
         unconditional: what it leads away from, by default the empty condition, where the model reads the empty text.
         solver: a step's name, a step, or a ``Solver``.
-        Raises ``ValueError`` for n or steps below 1, labels out of range or not n of them, texts with unknown words or to a
-        model that does not read, unknown names, a negative guidance, or nothing to lead away from;
-        ``FloatingPointError`` when the result is not finite.
+        Raises ``ValueError`` for n or steps below 1, labels out of range, a condition that is neither of batch n nor of 1,
+        texts with unknown words or to a model that does not read, unknown names, a negative guidance, or nothing to lead away
+        from; ``FloatingPointError`` when the result is not finite.
         """
         n = whole_number("n", n, 1)
         steps = whole_number("steps", steps, 1)
@@ -123,20 +123,20 @@ class LatentDiffusion:
         if cond is None and self.text is not None:
             cond = ""  # which a model that reads has learned to take for anything
         if isinstance(cond, str):
-            cond = [cond] * n
+            cond = [cond]
         if isinstance(cond, list | tuple) and cond and all(isinstance(text, str) for text in cond):
             if self.text is None:
                 raise ValueError(f"{argument}: expected a Condition or labels: this model cannot read, got {cond[0]!r}")
-            expect(len(cond) == n, argument, f"{len(cond)} texts", f"{n}, one for each image")
-            return self.text(cond, self.text.slots(self.denoiser.net))
+            cond = self.text(cond, self.text.slots(self.denoiser.net))
         if isinstance(cond, Integral) and not isinstance(cond, bool):
             cond = torch.full((n,), int(cond))
         known = cond is None or isinstance(cond, Condition | list | tuple | np.ndarray | Tensor)
         expect(known, argument, repr(cond), "a Condition, a label for all pictures, or a list of labels, one a picture")
         found: Condition = cond if isinstance(cond, Condition) else Condition(cond)  # type: ignore[arg-type]
+        batch = len(found) if found else n
+        expect(batch in (1, n), argument, f"a batch of {batch}", f"one of {n}, or of 1 for all")
         if found.label is not None:
             name, label, classes = f"{argument}.label", found.label, _classes(self.denoiser.net)
-            expect(len(label) == n, name, f"{len(label)} labels", f"{n}, one for each image")
             expect(classes != 0, name, "labels", "none: this model was trained without")
             if classes is not None:
                 in_range(name, label, 0, classes - 1)
