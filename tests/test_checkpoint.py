@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 from tinyldm import seeded, train
 from tinyldm.data import InMemory
 from tinyldm.files import locked, read_safetensors
-from tinyldm.train import Run, fit
+from tinyldm.train import Budget, Run, fit
 
 # ---- a larger budget
 
@@ -38,6 +38,58 @@ def test_a_finished_run_goes_on_to_a_larger_budget(tmp_path):
         run(loss=squares(2.0), budget=replace(BUDGET, steps=30), checkpoint=path, extend=True)
     with pytest.raises(ValueError, match=r"budget\.steps was 20, is 12"):
         run(checkpoint=path, extend=True)
+
+
+def ticking(monkeypatch, start=0):
+    """A clock by which every update takes a second."""
+    monkeypatch.setattr(train, "monotonic", count(start).__next__)
+
+
+def test_a_run_of_limited_time_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    whole, path = plain(0), tmp_path / "c"
+    history = run(whole, checkpoint=tmp_path / "whole")
+    for call, steps in enumerate((5, 10, 12), start=1):  # each call has five seconds of its own, on a clock that goes on
+        ticking(monkeypatch, 1000 * call)
+        module = plain(call - 1)  # of a later call's own weights nothing is left
+        assert torch.equal(run(module, checkpoint=path, seconds=5), history[:steps])
+        tensors, notes = read_safetensors(path)
+        assert notes["step"] == str(steps)
+        assert torch.equal(module[0].weight, tensors["average.0.weight"])
+        assert not torch.equal(module[0].weight, tensors["weight.0.weight"])
+        assert not module.training
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in module.state_dict().items())
+    (a, _), (b, _) = read_safetensors(tmp_path / "whole"), read_safetensors(path)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    monkeypatch.setattr(Run, "update", None)  # nothing is left to do
+    assert torch.equal(run(plain(9), checkpoint=path, seconds=5), history)
+
+
+def test_any_time_at_all_is_enough_for_an_update():
+    history = run(whole := plain())
+    assert torch.equal(run(module := plain(), seconds=1e-9), history[:1])  # without a checkpoint, too
+    assert not torch.equal(module[0].weight, whole[0].weight)
+    assert not module.training
+
+
+def test_time_that_suffices_changes_nothing(monkeypatch):
+    ticking(monkeypatch)
+    assert torch.equal(run(one := plain(), seconds=12), run(two := plain()))
+    assert torch.equal(one[0].weight, two[0].weight)
+
+
+def test_a_run_of_limited_time_may_go_on_to_a_larger_budget(tmp_path, monkeypatch):
+    """Stopped after five of 12 updates, finished at 20, then again at 22, on the schedule of each."""
+    ticking(monkeypatch)
+    longer = replace(BUDGET, steps=20)
+    first = run(checkpoint=tmp_path / "c", seconds=5)
+    history = run(plain(1), budget=longer, checkpoint=tmp_path / "c", extend=True)
+    assert (len(first), len(history)) == (5, 20)
+    assert torch.equal(history[:5], first)
+    rates = []
+    monkeypatch.setattr(Budget, "rate", lambda budget, step: rates.append((budget.steps, step)) or 1e-3)
+    run(plain(2), budget=replace(BUDGET, steps=22), checkpoint=tmp_path / "c", extend=True)
+    assert rates == [(22, 20), (22, 21)]  # the two that were added, on the longer schedule
 
 
 # ---- what may go wrong
@@ -129,6 +181,12 @@ def test_the_average_of_half_precision_weights_is_kept_in_full():
 def test_a_time_between_saves_is_above_nothing(wrong):
     with pytest.raises(ValueError, match="save_every: expected a number of seconds > 0"):
         run(save_every=wrong)
+
+
+@pytest.mark.parametrize("wrong", [0, -1.0, math.nan])
+def test_a_limit_is_above_nothing(wrong):
+    with pytest.raises(ValueError, match="seconds: expected a number of seconds > 0, or None for no limit"):
+        run(seconds=wrong)
 
 
 def test_saves_go_by_the_clock(tmp_path, monkeypatch):

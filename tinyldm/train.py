@@ -189,6 +189,7 @@ def fit(
     generator: torch.Generator,
     checkpoint: str | os.PathLike | None = None,
     save_every: float = 15.0,
+    seconds: float | None = None,
     extend: bool = False,
     label: str = "training",
     progress: bool = True,
@@ -200,28 +201,33 @@ def fit(
     loss: (module, batch, generator) -> (). generator: the only source of chance, on the CPU. checkpoint: a file written
     every ``save_every`` seconds and at the end; if it exists, the run goes on from it and ends with the same numbers as
     an uninterrupted one. The file knows its run by the ``fingerprint`` of budget, data, loss, generator and module.
+    seconds: when this call has lasted that long (one update it always makes), it writes its checkpoint, if there is one, and
+    ends as at the end of the budget, with the history so far; another call goes on from there.
     extend: a checkpoint whose budget has fewer steps, and is otherwise of this run, goes on to this budget; the rate rises
     to where the longer schedule has it, so that the end is not that of a fresh run of this length.
     Raises ``ValueError`` for a checkpoint of another run or one that another process is writing, or other data than an
-    ``InMemory``, a module without a parameter to train or save_every <= 0; ``FloatingPointError``, and leaves the last good
-    checkpoint, when a loss or a gradient is not finite.
+    ``InMemory``, a module without a parameter to train, save_every or seconds <= 0; ``FloatingPointError``, and leaves the
+    last good checkpoint, when a loss or a gradient is not finite.
     """
     given = f"a {type(data).__name__}"
     expect(isinstance(data, InMemory), "data", given, 'named columns in memory, such as InMemory({"image": images})')
     expect(save_every > 0, "save_every", save_every, "a number of seconds > 0")
-    run = Run(module, budget, generator)
+    expect(seconds is None or seconds > 0, "seconds", seconds, "a number of seconds > 0, or None for no limit")
+    began = saved = monotonic()
+    run, over = Run(module, budget, generator), False
     with nullcontext() if checkpoint is None else locked(checkpoint, "checkpoint"):
         facts = {} if checkpoint is None else fingerprint(module, loss, data.tensors, budget, generator)
         if checkpoint is not None and FilePath(checkpoint).exists():
             run.load(checkpoint, facts, extend)
         module.train()
-        saved = monotonic()
         with tqdm(total=budget.steps, initial=run.step, desc=label, disable=not progress, mininterval=0.5) as bar:
-            while run.step < budget.steps:
+            while run.step < budget.steps and not over:
                 chosen = torch.randint(len(data), (budget.batch,), generator=generator)
                 batch = {k: v.to(run.device) if isinstance(v, Tensor) else v for k, v in data[chosen].items()}
                 run.update(loss(module, batch, generator))
-                due = run.step == budget.steps or (checkpoint is not None and monotonic() - saved >= save_every)
+                now = monotonic()
+                over = seconds is not None and now - began >= seconds
+                due = over or run.step == budget.steps or (checkpoint is not None and now - saved >= save_every)
                 if due or run.step % REPORT_EVERY == 0:
                     run.check()
                     recent = run.losses[max(run.step - REPORT_EVERY, 0) : run.step].mean().item()
@@ -234,4 +240,4 @@ def fit(
         for name, p in run.parameters.items():
             p.copy_(run.average[name])
     module.eval()
-    return run.losses.cpu()
+    return run.losses[: run.step].cpu()
