@@ -83,7 +83,7 @@ MECHANISMS = {
     "controlnet": Mechanism("caption and outline", _outlined, {"tokens": 128}, "controlnet"),
     "adapter": Mechanism("caption and outline", _outlined, {"tokens": 128}, "adapter"),
 }
-BESIDE: dict[str, Callable[[Any], nn.Module]] = {
+BESIDE: dict[str, Callable[[Any], ControlNet | Adapter]] = {
     "controlnet": partial(ControlNet.copy_of, hint_channels=1, hint_widths=(16, 32, 64)),
     "adapter": partial(Adapter.suiting, hint_channels=1, hint_factor=FACTOR),
 }

@@ -7,7 +7,7 @@ from .autoencoder import AutoencoderConfig, AutoencoderKL
 from .classifier import Classifier, ClassifierConfig
 from .clip import CLIP, CLIPConfig
 from .condition import Condition, sdxl_vector
-from .controlnet import ControlNet, ControlNetConfig
+from .controlnet import Controlled, ControlNet, ControlNetConfig
 from .discriminator import DiscriminatorConfig, PatchDiscriminator
 from .features import FeatureNet, FeatureNetConfig, VGG16Features
 from .mmdit import MMDiT, MMDiTConfig
@@ -33,6 +33,7 @@ __all__ = [
     "Condition",
     "ControlNet",
     "ControlNetConfig",
+    "Controlled",
     "DiscriminatorConfig",
     "FeatureNet",
     "FeatureNetConfig",

@@ -18,8 +18,9 @@ class Condition:
     label: (B,) integers 0 ... classes-1; the number ``classes`` itself stands for "no label" in a mixed batch.
     vector: (B, V), one description of the whole picture (SDXL's pooled text and sizes, see ``sdxl_vector``).
     tokens: (B, L, C), a sequence to attend to, such as a text; tokens_mask: (B, L), true where a token is one.
-    image: (B, K, H, W), of the same size as x, concatenated to it. residuals: what a ControlNet adds to the U-Net's skips,
-    and last to its middle. guidance: (B,), the scale that a guidance-distilled network imitates.
+    image: (B, K, H, W), of the same size as x, concatenated to it. hint: (B, K, f*H, f*W), a picture for what stands beside a
+    U-Net, see ``Controlled``. residuals: what that adds to the U-Net's skips, and last to its middle. guidance: (B,), the
+    scale that a guidance-distilled network imitates.
     Lists and NumPy arrays become tensors. Raises ``ValueError`` for other shapes or types, and for a sample that has no
     token left under its mask.
 
@@ -36,6 +37,7 @@ class Condition:
     image: Tensor | None = None
     residuals: tuple[Tensor, ...] | None = None
     guidance: Tensor | None = None
+    hint: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name, value in self._filled().items():
@@ -45,6 +47,7 @@ class Condition:
         _shaped("tokens", self.tokens, ("B", "L", "C"), _real, "real numbers")
         _shaped("tokens_mask", self.tokens_mask, ("B", "L"), _truth, "booleans")
         _shaped("image", self.image, ("B", "K", "H", "W"), _real, "real numbers")
+        _shaped("hint", self.hint, ("B", "K", "H", "W"), _real, "real numbers")
         _shaped("guidance", self.guidance, ("B",), _real, "real numbers")
         if self.tokens_mask is not None:
             tokens = None if self.tokens is None else tuple(self.tokens.shape[:2])

@@ -1,7 +1,10 @@
-"""A ControlNet: a copy of the first half of a U-Net that looks at a hint, and speaks through convolutions that begin at zero."""
+"""A ControlNet: a copy of the first half of a U-Net that looks at a hint, and speaks through convolutions that begin at zero.
+
+It, or an adapter, stands beside a U-Net that is frozen; both together are ``Controlled``.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Self
 
@@ -9,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import expect, image_batch, whole_number
+from .adapter import Adapter, sum_residuals
 from .condition import Condition
 from .layers import silent
-from .unet import Descent, UNet, UNetSizes
+from .unet import Descent, UNet, UNetConfig, UNetSizes
 
 
 @dataclass(frozen=True)
@@ -101,3 +105,33 @@ class ControlNet(Descent):
         h = self.conv_in(x) + self.hint(hint)
         skips = self.descend(h, self.embed(x, t, cond), self.context(cond))
         return tuple(scale * zero(skip) for zero, skip in zip(self.zeros, skips, strict=True))
+
+
+class Controlled(nn.Module):
+    """A frozen U-Net and what speaks to it: (x, t, cond) -> an output like x, led by ``cond.hint``.
+
+    controls: ControlNets and adapters for the same hint, of which the sum is heard. Only they are trained. Implements
+    :eq:`controlnet`. Without a hint it is the U-Net alone. Raises ``ValueError`` for no control, a hint together with
+    residuals, and where the networks would.
+    Source: Zhang et al. (2023), section 3.1; several at once: Mou et al., T2I-Adapter (2023), section 3.2.
+    """
+
+    def __init__(self, unet: UNet, *controls: ControlNet | Adapter) -> None:
+        super().__init__()
+        expect(len(controls) > 0, "controls", "none", "at least one ControlNet or adapter")
+        self.unet = unet.requires_grad_(False)
+        self.controls = nn.ModuleList(controls)
+
+    @property
+    def config(self) -> UNetConfig:
+        """The U-Net's."""
+        return self.unet.config
+
+    def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
+        cond = cond or Condition()
+        if cond.hint is None:
+            return self.unet(x, t, cond)
+        expect(cond.residuals is None, "cond.residuals", "a value", "None beside a hint")
+        told, hint = replace(cond, hint=None), cond.hint
+        said = [c(hint) if isinstance(c, Adapter) else c(x, t, told, hint) for c in self.controls]
+        return self.unet(x, t, replace(told, residuals=sum_residuals(*said)))
