@@ -135,6 +135,15 @@ def facts(captions: Sequence[str]) -> Tensor:
     return torch.tensor(rows)
 
 
+def sentences(facts: Tensor) -> list[str]:
+    """The reverse of ``facts``: (N, 6) -> N captions."""
+    captions = []
+    for shape, color, relation, *other, ground in facts.tolist():
+        looks = [[shape, color]] if relation == ONE else [[shape, color], other]
+        captions.append(_caption(looks, relation, ground))
+    return captions
+
+
 def load_shapes(split: str, size: int | None = None, n: int = 2000, seed: int = 0, objects: int = 2) -> InMemory:
     """n scenes of one or two ``objects``, drawn at any size (32 unless said otherwise), always the same for a seed:
 

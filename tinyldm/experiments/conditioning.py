@@ -3,15 +3,18 @@
 A row of ``MECHANISMS`` is a way for a condition to enter. Each is trained alike and measured by the same judge.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path as FilePath
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .. import zoo
 from ..data import InMemory, load
 from ..data.shapes import COLORS, ONE, SHAPES, facts
 from ..denoiser import Denoiser
@@ -23,13 +26,14 @@ from ..runtime import device, reseeded, seeded
 from ..space import LatentSpace
 from ..text import Text
 from ..train import Budget, Loss, fit
-from .scenes import FIRST, RELATION, SceneJudge, outlines, overlap
+from .scenes import FIRST, RELATION, SCENES, SceneJudge, outlines, overlap, train_space
 from .training import denoise_loss
 
 PATH, PARAMETRISATION = VP(), "v"
 FACTOR = 4  # pixels along the side of a latent's place
-SIZES = UNetConfig(channels=(32, 64), attention=(True, True), classes=0)  # before a door is built in
-BUDGET = Budget(1500, 64, 2e-3)
+SIZES = UNetConfig(channels=(32, 64), attention=(False, True), classes=0)  # before a door is built in
+BUDGET = Budget(1500, 32, 2e-3)
+READER = Budget(5000, 64, 2e-3)  # of the zoo's model that reads
 LATENT, STEPS = (4, 8, 8), 15  # of a picture of 32 x 32, and intervals in which it is drawn
 HIDDEN = 0.1  # how often the condition is hidden in training
 
@@ -95,7 +99,11 @@ def described(scenes: InMemory, text: Text, space: LatentSpace | None = None, se
     tokens, mask, pooled = text.read(columns["caption"])
     longest = int(mask.sum(1).max())
     said = {"tokens": tokens[:, :longest], "tokens_mask": mask[:, :longest], "pooled": pooled, "facts": facts(columns["caption"])}
-    found = {**{name: columns[name] for name in ("mask", "edges")}, **{name: t.cpu() for name, t in said.items()}}
+    found = {
+        "scene": columns["image"],
+        **{name: columns[name] for name in ("mask", "edges")},
+        **{name: t.cpu() for name, t in said.items()},
+    }
     return found if space is None else {"latent": space.encode(columns["image"], seeded(seed)).cpu(), **found}
 
 
@@ -140,6 +148,7 @@ def train_door(
     seed: int = 0,
     base: Any = None,
     watch: Callable[[int, nn.Module], None] | None = None,
+    checkpoint: FilePath | None = None,
     progress: bool = True,
 ) -> Denoiser:
     """A U-Net whose condition comes in by the door ``name``.
@@ -156,8 +165,23 @@ def train_door(
             net = UNetConfig.from_dict({**SIZES.as_dict(), **door.sizes}).build()
     loss = denoise_loss(PATH, PARAMETRISATION, HIDDEN, null=nothing_of(slots, text))
     data = InMemory({"latent": told["latent"], **slots})
-    fit(net.to(device()), watched(loss, watch), data, budget, generator=seeded(seed), label=name, progress=progress)
+    watching = watched(loss, watch)
+    fit(net.to(device()), watching, data, budget, generator=seeded(seed), checkpoint=checkpoint, label=name, progress=progress)
     return Denoiser(net, PATH, PARAMETRISATION)
+
+
+def train_scenes(
+    text: Text, budget: Budget = READER, *, seed: int = 0, folder: str | os.PathLike | None = None, progress: bool = True
+) -> LatentDiffusion:
+    """A latent diffusion model of scenes that reads captions: its autoencoder, then its denoiser.
+
+    folder: where the two checkpoints go, so that a killed run can go on.
+    """
+    files = [None if folder is None else FilePath(folder) / f"{part}.safetensors" for part in ("autoencoder", "denoiser")]
+    space = train_space(seed=seed, checkpoint=files[0], progress=progress)
+    told, _ = scenes_told(SCENES, "train", text, space, seed)
+    denoiser = train_door("attention", told, text, budget=budget, seed=seed, checkpoint=files[1], progress=progress)
+    return LatentDiffusion(space, denoiser, LATENT, text)
 
 
 def draw(
@@ -180,6 +204,15 @@ def measure(judge: SceneJudge, images: Tensor, told: Columns, captions: list[str
     for kind, chosen in (("one", one), ("two", ~one)):
         found |= {f"{kind}_{key}": value[chosen].float().mean().item() for key, value in right.items()}
     return found
+
+
+def shipped(name: str) -> Denoiser:
+    """The denoiser of a door that comes with the library. Raises ``ValueError`` for a door without one."""
+    model = zoo.load("scenes")
+    if name == "attention":
+        return model.denoiser
+    net = zoo.load(f"door-{name}")
+    return Denoiser(Controlled(model.denoiser.net, net) if MECHANISMS[name].beside else net, PATH, PARAMETRISATION)
 
 
 def weights(module: nn.Module) -> int:

@@ -6,7 +6,6 @@ All are stored in half precision, and what is measured is what is stored.
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -28,16 +27,11 @@ from ..runtime import seeded
 from ..space import LatentSpace
 from ..zoo import HERE
 from .digits import DIGITS, digits_judge, measure, train_digits
+from .make_scenes import make_clip, make_door, make_judge, make_scenes
 from .photos import FEATURES, OBJECTIVE, ROUNDS, SEED, SHIPPED, patch_components, photos_config, train_autoencoder, train_features
+from .training import MADE, timed
 
 SEEDS = (SEED, 1, 2)
-MADE = {"scale": "cpu", "seed": SEED, "threads": torch.get_num_threads()}  # what the cards have in common
-
-
-def timed(act: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[Any, float]:
-    """What a function returns, and the seconds that it took."""
-    start = time.perf_counter()
-    return act(*arguments, **options), time.perf_counter() - start
 
 
 def make_digits() -> dict[str, Any]:
@@ -134,6 +128,10 @@ MAKERS: dict[str, Callable[[], dict[str, Any]]] = {
     "digits": make_digits,
     "features": make_features,
     **{f"photos-c{channels}": partial(make_photos, channels) for channels in (4, 8, 16)},
+    "clip": make_clip,
+    "scenes-judge": make_judge,
+    "scenes": make_scenes,
+    **{f"door-{name}": partial(make_door, name) for name in ("label", "film", "concatenation", "controlnet")},
 }
 
 

@@ -5,6 +5,8 @@ from its answers. What it can count and outline without learning, it does by com
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
@@ -18,13 +20,18 @@ from ..data.shapes import BACKGROUNDS, COLORS, ONE, RELATIONS, SHAPES, facts
 from ..errors import expect
 from ..nn import Classifier, ClassifierConfig
 from ..runtime import device, seeded
+from ..space import LatentSpace
 from ..train import Budget, Loss, fit
+from .photos import Objective, train_autoencoder
+from .pictures import SMALL
 
 FIRST, SECOND, GROUND = [0, 1], [3, 4], 5  # columns of ``facts``: shape and colour of each object, and the ground
 RELATION = 2
 CONTRAST = 0.25  # of 2: by how much an object differs from the ground in one of three colours
 SMALLEST = 8  # pixels: what is smaller is no object
 JUDGE = Budget(600, 64, 2e-3)
+SCENES = 12000  # to learn to draw from
+AUTOENCODER = Budget(2500, 16, 3e-3, ema=0.998)
 SEED = 100  # of the judge's scenes: no denoiser has seen them
 
 
@@ -134,3 +141,20 @@ def train_judge(budget: Budget = JUDGE, *, seed: int = 0, progress: bool = True)
 def scene_judge() -> SceneJudge:
     """The judge that comes with the library."""
     return SceneJudge(zoo.load("scenes-judge"))
+
+
+def train_space(
+    budget: Budget = AUTOENCODER, *, seed: int = 0, checkpoint: FilePath | None = None, progress: bool = True
+) -> LatentSpace:
+    """The latents of scenes, 4 x 8 x 8 for 32 x 32 pixels, by an autoencoder of chapter 00's small size."""
+    images = torch.cat([load("shapes", n=4000, seed=1, objects=k).tensors["image"] for k in (1, 2, 2)])
+    module, _ = train_autoencoder(
+        replace(SMALL, in_channels=3),
+        Objective("l2", kl_weight=1e-4),
+        InMemory({"image": images}),
+        budget,
+        seed=seed,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    return LatentSpace.measured(module, images[::8])

@@ -1,6 +1,7 @@
 """What the experiments share: the losses that ``fit`` minimises, latents as a data set, a denoiser from nothing."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -19,8 +20,15 @@ from ..runtime import device, seeded
 from ..space import LatentSpace
 from ..train import Budget, Loss, fit
 
+MADE = {"scale": "cpu", "seed": 0, "threads": torch.get_num_threads()}  # what the cards of the zoo have in common
 SLOTS = tuple(field.name for field in fields(Condition) if field.name != "residuals")  # columns that are a condition
 Shares = float | Mapping[str, float]  # how often all slots are hidden at once, or each
+
+
+def timed(act: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[Any, float]:
+    """What a function returns, and the seconds that it took."""
+    start = time.perf_counter()
+    return act(*arguments, **options), time.perf_counter() - start
 
 
 def reconstruct_loss(kl_weight: float) -> Loss:

@@ -8,7 +8,7 @@ from ..errors import expect
 
 
 def contrastive_loss(a: Tensor, b: Tensor, scale: Tensor | float) -> Tensor:
-    """The cross-entropy of finding b's row for a's, and a's for b's, averaged: (B,).
+    """The cross-entropy of finding b's row for a's, and a's for b's, averaged: (B,). Implements :eq:`contrastive`.
 
     a, b: (B, D), unit vectors that belong together row by row. scale: one over the temperature.
     Raises ``ValueError`` for other shapes, or a single pair, which has nothing to be told from.

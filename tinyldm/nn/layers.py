@@ -12,8 +12,8 @@ class ResBlock(nn.Module):
     """Twice (GroupNorm, SiLU, 3x3 convolution), added to the input; an embedding has its say in between.
 
     (B, cin, H, W) -> (B, cout, H, W). emb: (B, emb_dim), or None for a block without embedding (emb_dim = 0).
-    Implements :eq:`residual-block`, where the embedding is added; with ``scale_shift`` it multiplies (1 + scale) and
-    shifts what the second GroupNorm gives instead.
+    Implements :eq:`residual-block`, where the embedding is added; with ``scale_shift`` :eq:`film`, where it scales, by
+    1 + scale, and shifts what the second GroupNorm gives.
     Source: Ho et al. (2020), appendix B and its code, the same block as in Stable Diffusion; scale and shift: Nichol and
     Dhariwal, Improved DDPM (2021), section 3 and its code.
     """

@@ -3,7 +3,7 @@
 Its sizes, and its first half, are those of a ControlNet too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -218,6 +218,18 @@ class UNet(Descent):
                 self.up.append(Upsample(width))
         self.norm = nn.GroupNorm(config.groups, width, config.eps)
         self.conv_out = nn.Conv2d(width, config.out, 3, padding=1)
+
+    def widened(self, more: int) -> "UNet":
+        """A copy that takes ``more`` channels of ``cond.image``; their weights are zero, so that its output is the same.
+
+        Raises ``ValueError`` for more < 1.
+        """
+        more = whole_number("more", more, 1)
+        config = replace(self.config, in_channels=self.config.in_channels + more, out_channels=self.config.out)
+        wide, state = config.build(), self.state_dict()
+        state["conv_in.weight"] = F.pad(state["conv_in.weight"], (0, 0, 0, 0, 0, more))
+        wide.load_state_dict(state)
+        return wide.to(state["conv_in.weight"])
 
     def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
         """x: (B, in_channels, H, W), less the channels of ``cond.image``. t: the clock the network was trained on, () or (B,).

@@ -10,15 +10,16 @@ from typing import Any
 from ...errors import choose
 from ...files import read_json
 from .digits import digits_row
+from .doors import doors_row
 from .points import on_data, points_row
 
 Row = dict[str, Any]
 HERE = FilePath(__file__).parent
-SWEEPS = {"points": points_row, "digits": digits_row}
+SWEEPS = {"points": points_row, "digits": digits_row, "doors": doors_row}
 
 
 def card(name: str) -> dict[str, Any]:
-    """What came with the library under this name, "points" or "digits": command, budgets, seconds, and the rows.
+    """What came with the library under this name, "points", "digits" or "doors": command, budgets, seconds, and the rows.
 
     Raises ``ValueError`` for another name.
     """
@@ -27,7 +28,7 @@ def card(name: str) -> dict[str, Any]:
 
 
 def table(name: str) -> list[Row]:
-    """The rows of a sweep, "points" or "digits". Raises ``ValueError`` for another name."""
+    """The rows of a sweep, "points", "digits" or "doors". Raises ``ValueError`` for another name."""
     return card(name)["rows"]
 
 
@@ -38,4 +39,4 @@ def column(rows: list[Row], kind: str, key: str, weights: list[float] | None = N
     return [[row[key] for row in chosen if row["weight"] == weight] for weight in found]
 
 
-__all__ = ["SWEEPS", "card", "column", "digits_row", "on_data", "points_row", "table"]
+__all__ = ["SWEEPS", "card", "column", "digits_row", "doors_row", "on_data", "points_row", "table"]

@@ -10,16 +10,19 @@ from importlib import import_module
 
 from ...errors import choose
 from ...files import atomic_file, read_json
+from ..conditioning import MECHANISMS
 from . import HERE, SWEEPS
 
 SEEDS = (0, 1, 2)
 PLANS = {
     "points": [("ae", 0.0), *(("vae", w) for w in (0.0, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 0.3, 1.0, 10.0)), ("vq", 0.0)],
     "digits": [("ae", 0.0), *(("vae", w) for w in (0.0, 1e-6, 1e-4, 1e-2, 1e-1, 1.0, 10.0)), ("vq", 0.0)],
+    "doors": [(door, 0.0) for door in MECHANISMS],
 }
 SAID = {
     "points": "2,000 points of six Gaussians; PointCoder 2 -> 2 -> 2, MLP; weights sum/sum",
     "digits": "1,437 digits at 16 x 16; AutoencoderKL to 4 x 4 x 4, U-Net; weights mean/mean",
+    "doors": "scenes of 32 x 32 with latents 4 x 8 x 8, U-Net; 12,000 to learn from, batches of 32; 200 drawn at guidance 3",
 }
 
 
