@@ -20,6 +20,7 @@ def unit(n, d, rng):
     return torch.nn.functional.normalize(torch.randn(n, d, dtype=torch.float64, generator=rng), dim=1)
 
 
+@pytest.mark.equation("contrastive")
 def test_the_loss_is_minus_the_mean_log_posterior_of_the_true_pair(rng):
     """Written out with loops and logarithms, pair by pair."""
     a, b = unit(5, 3, rng), unit(5, 3, rng)

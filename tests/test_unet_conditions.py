@@ -268,3 +268,16 @@ def test_a_transformer_block_may_look_at_the_context_only(rng):
     other = x.clone()
     other[0, 2] += 1
     torch.testing.assert_close(block(x, context)[0, :2], block(other, context)[0, :2])
+
+
+def test_a_widened_network_says_what_it_said(rng):
+    net = UNetConfig(channels=(16, 32), classes=3).seeded(0)
+    wide = net.widened(5)
+    x, t, image = torch.randn(2, 4, 8, 8, generator=rng), torch.tensor([0.1, 0.9]), torch.randn(2, 5, 8, 8, generator=rng)
+    label = torch.tensor([0, 2])
+    assert torch.equal(wide(x, t, Condition(label, image=image)), net(x, t, Condition(label)))
+    assert wide.config.in_channels == 9 and wide.config.out == 4
+    wide(x, t, Condition(label, image=image)).sum().backward()
+    assert wide.conv_in.weight.grad[:, 4:].abs().max() > 0  # and can learn to hear it
+    with pytest.raises(ValueError, match="more: expected"):
+        net.widened(0)

@@ -46,6 +46,22 @@ def test_the_time_is_one_number_a_channel(rng):
     assert gap.std(0).min() > 0.01
 
 
+@pytest.mark.equation("film")
+def test_scale_and_shift_act_between_norm_and_activation(rng):
+    """The second norm's output, written out channel by channel, is what enters the second convolution after SiLU."""
+    block, seen = ResBlock(8, 8, groups=4, emb_dim=6, scale_shift=True).double(), []
+    block.conv2.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    x, emb = (torch.randn(*shape, generator=rng, dtype=torch.float64) for shape in ((2, 8, 4, 4), (2, 6)))
+    block(x, emb)
+    said = torch.nn.functional.silu(emb) @ block.emb.weight.T + block.emb.bias
+    h = block.conv1(torch.nn.functional.silu(block.norm1(x))).unflatten(1, (4, 2))
+    h = (h - h.mean((2, 3, 4), keepdim=True)) / (h.var((2, 3, 4), keepdim=True, correction=0) + 1e-5).sqrt()
+    h = h.flatten(1, 2)
+    for c in range(8):
+        wanted = (1 + said[:, c, None, None]) * h[:, c] + said[:, 8 + c, None, None]
+        torch.testing.assert_close(seen[0][:, c], wanted * torch.sigmoid(wanted), rtol=0, atol=1e-10)
+
+
 @pytest.mark.equation("attention")
 @pytest.mark.parametrize("heads", [1, 2, 3])
 def test_attention_is_an_average_weighted_by_exponentials(heads, rng):

@@ -33,7 +33,7 @@ PATH, PARAMETRISATION = VP(), "v"
 FACTOR = 4  # pixels along the side of a latent's place
 SIZES = UNetConfig(channels=(32, 64), attention=(False, True), classes=0)  # before a door is built in
 BUDGET = Budget(1500, 32, 2e-3)
-READER = Budget(5000, 64, 2e-3)  # of the zoo's model that reads
+READER = Budget(4000, 64, 2e-3)  # of the zoo's model that reads
 LATENT, STEPS = (4, 8, 8), 15  # of a picture of 32 x 32, and intervals in which it is drawn
 HIDDEN = 0.1  # how often the condition is hidden in training
 
