@@ -30,7 +30,10 @@ def test_a_door_gets_what_the_scene_is_and_nothing_else(learned, asked):
     for name, door in conditioning.MECHANISMS.items():
         assert (len(door.slots(learned)) > 0) == (name != "nothing")
     label = conditioning.MECHANISMS["label"].slots(told)["label"]
-    assert label.max() < 72 and ((label >= 36) == torch.tensor([" of " in c or "above" in c or "below" in c for c in captions])).all()
+    assert (
+        label.max() < 72
+        and ((label >= 36) == torch.tensor([" of " in c or "above" in c or "below" in c for c in captions])).all()
+    )
     image = conditioning.MECHANISMS["concatenation"].slots(told)["image"]
     assert torch.equal(torch.nn.functional.pixel_shuffle(image, 4), (told["mask"] > 0).float())  # nothing is lost
 
@@ -48,11 +51,13 @@ def test_each_door_trains_draws_and_counts_its_work(name, model, learned, asked)
     again = conditioning.draw(model.space, denoiser, name, told, model.text, guidance=2.0)
     assert images.shape == (2, 3, 32, 32) and torch.equal(images, again)
     slots = conditioning.MECHANISMS[name].slots(told)
-    assert conditioning.operations(denoiser, slots) >= 2 * conditioning.weights(denoiser.net) > 0  # each weight works at least once
+    assert (
+        conditioning.operations(denoiser, slots) >= 2 * conditioning.weights(denoiser.net) > 0
+    )  # each weight works at least once
 
 
 def test_an_unknown_door_is_named(model, learned):
-    with pytest.raises(ValueError, match="name: 'atention' is unknown.*attention|attention"):
+    with pytest.raises(ValueError, match="name: .*attention"):
         conditioning.train_door("atention", learned, model.text, budget=TINY, progress=False)
 
 

@@ -206,13 +206,15 @@ def measure(judge: SceneJudge, images: Tensor, told: Columns, captions: list[str
     return found
 
 
+def with_net(name: str, model: LatentDiffusion, net: Any) -> Denoiser:
+    """The denoiser of a door with this network, or with it beside the U-Net of a model that reads."""
+    return Denoiser(Controlled(model.denoiser.net, net) if MECHANISMS[name].beside else net, PATH, PARAMETRISATION)  # type: ignore[arg-type]
+
+
 def shipped(name: str) -> Denoiser:
     """The denoiser of a door that comes with the library. Raises ``ValueError`` for a door without one."""
     model = zoo.load("scenes")
-    if name == "attention":
-        return model.denoiser
-    net = zoo.load(f"door-{name}")
-    return Denoiser(Controlled(model.denoiser.net, net) if MECHANISMS[name].beside else net, PATH, PARAMETRISATION)
+    return model.denoiser if name == "attention" else with_net(name, model, zoo.load(f"door-{name}"))
 
 
 def weights(module: nn.Module) -> int:

@@ -8,13 +8,14 @@ import torch
 
 from .. import zoo
 from ..data import load
+from ..latent import LatentDiffusion
 from ..metrics import psnr
-from ..nn.weights import save_pretrained
+from ..nn.weights import from_pretrained, save_pretrained
 from ..text import Matcher
 from ..zoo import HERE
-from .conditioning import BUDGET, MECHANISMS, READER, draw, measure, scenes_told, shipped, train_door, train_scenes
+from .conditioning import BUDGET, MECHANISMS, READER, draw, measure, scenes_told, train_door, train_scenes, with_net
 from .photos import SEED
-from .scenes import AUTOENCODER, JUDGE, SCENES, scene_judge, train_judge
+from .scenes import AUTOENCODER, JUDGE, SCENES, SceneJudge, scene_judge, train_judge
 from .text import ROUNDS, learn_tokenizer, matched, named_pictures, train_clip
 from .training import MADE, timed
 
@@ -43,7 +44,8 @@ def make_judge() -> dict[str, Any]:
     """Train the judge of scenes, ship it, measure what is shipped on scenes that nobody has trained on."""
     net, seconds = timed(train_judge, seed=SEED)
     save_pretrained(net, HERE / "scenes-judge", torch.float16)
-    judge = scene_judge()
+    stored: Any = from_pretrained(HERE / "scenes-judge")
+    judge = SceneJudge(stored)
     rights: dict[str, float] = {}
     for objects in (1, 2):
         tensors = load("shapes", "test", n=1000, objects=objects, seed=SEED).tensors
@@ -59,13 +61,14 @@ def make_judge() -> dict[str, Any]:
 
 def make_scenes(folder: str | os.PathLike | None = None) -> dict[str, Any]:
     """Train the autoencoder and the denoiser of scenes, whose captions the shipped CLIP's text encoder reads."""
-    model, seconds = timed(train_scenes, zoo.load("clip").text, seed=SEED, folder=folder)
+    text = zoo.load("clip").text
+    model, seconds = timed(train_scenes, text, seed=SEED, folder=folder)
     model.save(HERE / "scenes", torch.float16)
-    model = zoo.load("scenes")
-    asked, captions = scenes_told(400, "test", model.text)
+    model = LatentDiffusion.load(HERE / "scenes")
+    asked, captions = scenes_told(400, "test", text)
     rights: dict[str, float] = {}
     for scale in (1.0, 3.0):
-        images = draw(model.space, model.denoiser, "attention", asked, model.text, guidance=scale)
+        images = draw(model.space, model.denoiser, "attention", asked, text, guidance=scale)
         rights |= {f"{key}_w{scale:g}": share for key, share in measure(scene_judge(), images, asked, captions).items()}
     rebuilt = model.space.decode(model.space.encode(asked["scene"]))
     return {
@@ -83,10 +86,10 @@ def make_door(name: str) -> dict[str, Any]:
     told, _ = scenes_told(SCENES, "train", model.text, model.space)
     base = model.denoiser.net if MECHANISMS[name].beside else None
     denoiser, seconds = timed(train_door, name, told, model.text, base=base, seed=SEED)
-    net = denoiser.net.controls[0] if base is not None else denoiser.net
-    save_pretrained(net, HERE / f"door-{name}", torch.float16)
+    save_pretrained(denoiser.net if base is None else denoiser.net.controls[0], HERE / f"door-{name}", torch.float16)
+    denoiser = with_net(name, model, from_pretrained(HERE / f"door-{name}"))
     asked, captions = scenes_told(400, "test", model.text)
-    images = draw(model.space, shipped(name), name, asked, model.text, guidance=3.0)
+    images = draw(model.space, denoiser, name, asked, model.text, guidance=3.0)
     return {
         "summary": f"a denoiser of scenes that is told {MECHANISMS[name].said}",
         "data": f"shapes: {SCENES:,} scenes, half of one object and half of two",
