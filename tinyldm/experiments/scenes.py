@@ -79,8 +79,9 @@ class SceneJudge:
     def verdict(self, images: Tensor, captions: Sequence[str]) -> dict[str, Tensor]:
         """For pictures (N, 3, H, W) and their captions, whether each of these is right, (N,) each.
 
-        "shape" and "color": of every object asked for, looked for on its side; "place": the two objects, as far as they are
-        there, are not exchanged; "count": as many objects as asked; "ground"; "all" of them together.
+        "shape" and "color": of every object asked for, looked for on its side; "place": more shapes and colours fit as asked
+        than with the two objects exchanged; "count": as many objects as asked; "ground"; "all" of them together.
+        Raises ``ValueError`` for another number of captions, and for sentences that describe no scene.
         """
         asked = facts(captions)
         expect(len(images) == len(asked), "captions", f"{len(asked)} sentences", f"{len(images)}, one a picture")
@@ -95,7 +96,8 @@ class SceneJudge:
             right["shape"][chosen], right["color"][chosen] = straight.all(0).T
             if len(sides) == 2:
                 crossed = torch.stack([seen[0] == want[:, SECOND], seen[1] == want[:, FIRST]])
-                right["place"][chosen] = straight.sum((0, 2)) >= crossed.sum((0, 2))
+                alike = (want[:, FIRST] == want[:, SECOND]).all(1)  # objects that can change places unseen
+                right["place"][chosen] = (straight.sum((0, 2)) > crossed.sum((0, 2))) | alike
         right["count"] = count(images.cpu()) == 1 + (asked[:, RELATION] != ONE).long()
         return right | {"all": torch.stack(list(right.values())).all(0)}
 
