@@ -88,7 +88,7 @@ class Text:
 
 @dataclass(frozen=True, eq=False)
 class Matcher:
-    """A ``CLIP`` with the tokenizer that it was trained with: how well do a text and a picture go together?
+    """A ``CLIP`` with the tokenizer that it was trained with: it says how well a text and a picture go together.
 
     text: the part that reads, for a ``LatentDiffusion``. Raises ``ValueError`` as ``Text`` does.
 
