@@ -79,7 +79,7 @@ def test_the_null_says_nothing_and_keeps_the_outline(model, asked):
 
 def test_the_shipped_model_draws_what_it_reads(model, asked):
     told, captions = asked
-    images = conditioning.draw(model.space, model.denoiser, "attention", told, model.text, guidance=3.0)
+    images = conditioning.draw(model.space, model.denoiser, "both", told, model.text, guidance=3.0)
     found = conditioning.measure(scenes.scene_judge(), images, told, captions)
     assert found["one_color"] > 0.8 and found["two_place"] > 0.8
     others = captions[1:] + captions[:1]
@@ -91,7 +91,7 @@ def test_an_outline_is_obeyed(model, asked):
     told, captions = asked
     few = {key: column[50:90] for key, column in told.items()}
     agree = {}
-    for name in ("attention", "controlnet"):
+    for name in ("both", "controlnet"):
         images = conditioning.draw(model.space, conditioning.shipped(name), name, few, model.text, guidance=3.0)
         agree[name] = scenes.overlap(scenes.outlines(images), few["edges"] > 0.5).mean()
-    assert agree["controlnet"] > 1.5 * agree["attention"]
+    assert agree["controlnet"] > 1.5 * agree["both"]

@@ -33,7 +33,7 @@ PATH, PARAMETRISATION = VP(), "v"
 FACTOR = 4  # pixels along the side of a latent's place
 SIZES = UNetConfig(channels=(32, 64), attention=(False, True), classes=0)  # before a door is built in
 BUDGET = Budget(1500, 32, 2e-3)
-READER = Budget(4000, 64, 2e-3)  # of the zoo's model that reads
+READER = Budget(8000, 32, 2e-3)  # of the zoo's model that reads
 LATENT, STEPS = (4, 8, 8), 15  # of a picture of 32 x 32, and intervals in which it is drawn
 HIDDEN = 0.1  # how often the condition is hidden in training
 
@@ -60,6 +60,10 @@ def _label(scenes: Columns) -> Columns:
     return {"label": ((scenes["facts"][:, RELATION] != ONE) * len(SHAPES) + shape) * len(COLORS) + color}
 
 
+def _pooled(scenes: Columns) -> Columns:
+    return {"vector": scenes["pooled"]}
+
+
 def _words(scenes: Columns) -> Columns:
     return {name: scenes[name] for name in ("tokens", "tokens_mask")}
 
@@ -69,23 +73,30 @@ def _mask(scenes: Columns) -> Columns:
     return {"image": F.pixel_unshuffle((scenes["mask"] > 0).float(), FACTOR)}
 
 
+def _read(scenes: Columns) -> Columns:
+    return {**_words(scenes), **_pooled(scenes)}
+
+
 def _outlined(scenes: Columns) -> Columns:
-    return {**_words(scenes), "hint": scenes["edges"]}
+    return {**_read(scenes), "hint": scenes["edges"]}
 
 
 MECHANISMS = {
     "nothing": Mechanism("nothing", lambda scenes: {}),
     "label": Mechanism("a number: the first object", _label, {"classes": 2 * len(SHAPES) * len(COLORS)}),
-    "bias": Mechanism("the caption as one vector", lambda scenes: {"vector": scenes["pooled"]}, {"vector": 128}),
-    "film": Mechanism(
-        "the caption as one vector", lambda scenes: {"vector": scenes["pooled"]}, {"vector": 128, "scale_shift": True}
-    ),
+    "bias": Mechanism("the caption as one vector", _pooled, {"vector": 128}),
+    "film": Mechanism("the caption as one vector", _pooled, {"vector": 128, "scale_shift": True}),
     "attention": Mechanism("the caption, token by token", _words, {"tokens": 128}),
+    "both": Mechanism(
+        "the caption, token by token and as one vector",
+        _read,
+        {"tokens": 128, "vector": 128, "scale_shift": True, "attention": (True, True)},
+    ),
     "concatenation": Mechanism(
         "the mask", _mask, {"in_channels": SIZES.in_channels + FACTOR**2, "out_channels": SIZES.in_channels}
     ),
-    "controlnet": Mechanism("caption and outline", _outlined, {"tokens": 128}, "controlnet"),
-    "adapter": Mechanism("caption and outline", _outlined, {"tokens": 128}, "adapter"),
+    "controlnet": Mechanism("caption and outline", _outlined, beside="controlnet"),
+    "adapter": Mechanism("caption and outline", _outlined, beside="adapter"),
 }
 BESIDE: dict[str, Callable[[Any], ControlNet | Adapter]] = {
     "controlnet": partial(ControlNet.copy_of, hint_channels=1, hint_widths=(16, 32, 64)),
@@ -117,10 +128,9 @@ def scenes_told(n: int, split: str, text: Text, space: LatentSpace | None = None
 
 def nothing_of(slots: Columns, text: Text) -> Condition | None:
     """The condition of batch 1 that says nothing in these slots: no words, no mask. An outline is never hidden."""
-    if "tokens" in slots:
-        return text("")
-    if "vector" in slots:
-        return text("", ["vector"])
+    read = [slot for slot in ("tokens", "vector") if slot in slots]
+    if read:
+        return text("", read)
     return Condition(image=torch.zeros_like(slots["image"][:1])) if "image" in slots else None
 
 
@@ -180,7 +190,7 @@ def train_scenes(
     files = [None if folder is None else FilePath(folder) / f"{part}.safetensors" for part in ("autoencoder", "denoiser")]
     space = train_space(seed=seed, checkpoint=files[0], progress=progress)
     told, _ = scenes_told(SCENES, "train", text, space, seed)
-    denoiser = train_door("attention", told, text, budget=budget, seed=seed, checkpoint=files[1], progress=progress)
+    denoiser = train_door("both", told, text, budget=budget, seed=seed, checkpoint=files[1], progress=progress)
     return LatentDiffusion(space, denoiser, LATENT, text)
 
 
@@ -214,7 +224,7 @@ def with_net(name: str, model: LatentDiffusion, net: Any) -> Denoiser:
 def shipped(name: str) -> Denoiser:
     """The denoiser of a door that comes with the library. Raises ``ValueError`` for a door without one."""
     model = zoo.load("scenes")
-    return model.denoiser if name == "attention" else with_net(name, model, zoo.load(f"door-{name}"))
+    return model.denoiser if name == "both" else with_net(name, model, zoo.load(f"door-{name}"))
 
 
 def weights(module: nn.Module) -> int:

@@ -68,7 +68,7 @@ def make_scenes(folder: str | os.PathLike | None = None) -> dict[str, Any]:
     asked, captions = scenes_told(400, "test", text)
     rights: dict[str, float] = {}
     for scale in (1.0, 3.0):
-        images = draw(model.space, model.denoiser, "attention", asked, text, guidance=scale)
+        images = draw(model.space, model.denoiser, "both", asked, text, guidance=scale)
         rights |= {f"{key}_w{scale:g}": share for key, share in measure(scene_judge(), images, asked, captions).items()}
     rebuilt = model.space.decode(model.space.encode(asked["scene"]))
     return {

@@ -50,7 +50,7 @@ def trained(kind: str, seed: int, steps: int) -> tuple[Denoiser, list[tuple[int,
             right = measure(judge, images, few, captions[::FEW])
             history.append((done, sum(right[key] for key in keys) / len(keys)))
 
-    base = trained("attention", seed, steps)[0].net.to(device()) if MECHANISMS[kind].beside else None
+    base = trained("both", seed, steps)[0].net.to(device()) if MECHANISMS[kind].beside else None
     budget = Budget(steps, BUDGET.batch, BUDGET.lr)
     return train_door(kind, told, model.text, budget=budget, seed=seed, base=base, watch=look, progress=False), history
 
