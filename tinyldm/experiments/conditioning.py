@@ -32,8 +32,8 @@ from .training import denoise_loss
 PATH, PARAMETRISATION = VP(), "v"
 FACTOR = 4  # pixels along the side of a latent's place
 SIZES = UNetConfig(channels=(32, 64), attention=(False, True), classes=0)  # before a door is built in
-BUDGET = Budget(1500, 32, 2e-3)
-READER = Budget(8000, 32, 2e-3)  # of the zoo's model that reads
+BUDGET = Budget(800, 32, 2e-3)
+READER = Budget(4000, 32, 2e-3)  # of the zoo's model that reads
 LATENT, STEPS = (4, 8, 8), 15  # of a picture of 32 x 32, and intervals in which it is drawn
 HIDDEN = 0.1  # how often the condition is hidden in training
 

@@ -27,7 +27,7 @@ from ..scenes import SCENES, scene_judge
 STEPS = (BUDGET.steps,)
 TOLD = {"label": ("one_shape", "one_color"), "concatenation": ("outline",), "controlnet": ("outline",), "adapter": ("outline",)}
 WORDS = ("one_all", "two_all")  # what all others are told, or measured by
-TESTS, LOOK, FEW = 200, 150, 4  # scenes to be drawn; after how many updates there is a look, at each fourth of them
+TESTS, LOOK, FEW = 200, 100, 4  # scenes to be drawn; after how many updates there is a look, at each fourth of them
 GUIDANCE = 3.0
 
 
@@ -50,7 +50,7 @@ def trained(kind: str, seed: int, steps: int) -> tuple[Denoiser, list[tuple[int,
             right = measure(judge, images, few, captions[::FEW])
             history.append((done, sum(right[key] for key in keys) / len(keys)))
 
-    base = trained("both", seed, steps)[0].net.to(device()) if MECHANISMS[kind].beside else None
+    base = model.denoiser.net.to(device()) if MECHANISMS[kind].beside else None
     budget = Budget(steps, BUDGET.batch, BUDGET.lr)
     return train_door(kind, told, model.text, budget=budget, seed=seed, base=base, watch=look, progress=False), history
 
