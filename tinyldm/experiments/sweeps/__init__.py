@@ -1,7 +1,7 @@
-"""One number moved, everything measured: the KL weight on points and on digits, and other middles beside it.
+"""One number moved, everything measured: the KL weight on points and on digits, and other middles; doors for a condition.
 
-A row is one training of an autoencoder and of a denoiser on its latents. ``table`` returns the rows that come with the
-library, three seeds of each; ``python -m tinyldm.experiments.sweeps points`` and ``... digits`` make them again.
+A row is one training, of an autoencoder and of a denoiser on its latents, or of a denoiser. ``table`` returns the rows that
+come with the library; ``python -m tinyldm.experiments.sweeps points``, ``... digits`` and ``... doors`` make them again.
 """
 
 from pathlib import Path as FilePath
