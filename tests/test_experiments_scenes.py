@@ -36,7 +36,8 @@ def test_each_half_has_the_object_that_the_caption_puts_there(pairs):
     for relation in range(len(RELATIONS)):
         mask = pairs["mask"][said[:, 2] == relation]
         first, second = scenes.halves(mask, relation)
-        assert set(first.unique().tolist()) == {0, 1} and set(second.unique().tolist()) == {0, 2}
+        assert set(first.unique().tolist()) == {0, 1}
+        assert set(second.unique().tolist()) == {0, 2}
 
 
 def test_what_differs_from_the_border_is_the_mask(pairs, singles):

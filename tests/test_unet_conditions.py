@@ -276,7 +276,8 @@ def test_a_widened_network_says_what_it_said(rng):
     x, t, image = torch.randn(2, 4, 8, 8, generator=rng), torch.tensor([0.1, 0.9]), torch.randn(2, 5, 8, 8, generator=rng)
     label = torch.tensor([0, 2])
     assert torch.equal(wide(x, t, Condition(label, image=image)), net(x, t, Condition(label)))
-    assert wide.config.in_channels == 9 and wide.config.out == 4
+    assert wide.config.in_channels == 9
+    assert wide.config.out == 4
     wide(x, t, Condition(label, image=image)).sum().backward()
     assert wide.conv_in.weight.grad[:, 4:].abs().max() > 0  # and can learn to hear it
     with pytest.raises(ValueError, match="more: expected"):

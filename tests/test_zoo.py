@@ -75,8 +75,8 @@ def test_a_model_is_small_and_stored_in_half_precision(name):
         assert {p.dtype for p in module.parameters()} == {torch.float32}
 
 
-def test_all_models_together_are_less_than_ten_megabytes():
-    assert sum(file.stat().st_size for name in zoo.names() for file in folder(name).iterdir()) < 10e6
+def test_all_models_together_are_about_twenty_megabytes():
+    assert sum(file.stat().st_size for name in zoo.names() for file in folder(name).iterdir()) < 21e6
 
 
 def test_names_and_unknown_names():
